@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from edgeseg_converters.exporter import Exporter, ExportResult, export, export_all
     from edgeseg_converters.images import Samples
     from edgeseg_converters.options import ExportOptions, Quantization
+    from edgeseg_converters.quantizer import Quantizer, quantize
     from edgeseg_converters.recipes import AccuracyGate, Recipe, VerificationGate
     from edgeseg_converters.rewrites import RewriteResult, Rules, rewrite, rules_for
     from edgeseg_converters.tuning.options import TuneOptions
@@ -23,6 +24,8 @@ __all__ = [
     "export",
     "export_all",
     "Exporter",
+    "quantize",
+    "Quantizer",
     "rewrite",
     "tune",
     # results
@@ -49,6 +52,8 @@ _MODULES = {
     "exporter": ("export", "export_all", "Exporter", "ExportResult"),
     "images": ("Samples",),
     "options": ("ExportOptions", "Quantization"),
+    # Not called quantize, for the same reason.
+    "quantizer": ("quantize", "Quantizer"),
     "recipes": ("AccuracyGate", "Recipe", "VerificationGate"),
     "rewrites": ("RewriteResult", "Rules", "rewrite", "rules_for"),
     "tuning.options": ("TuneOptions",),
@@ -62,6 +67,7 @@ _MODULES = {
 _LAZY = {name: f"edgeseg_converters.{module}" for module, names in _MODULES.items() for name in names}
 _WITH_CONVERT = (
     "exporter",
+    "quantizer",
     "rewrites",
     "tuning.tuner",
     "verification.comparison",

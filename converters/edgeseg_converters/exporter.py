@@ -71,13 +71,14 @@ class ExportResult:
         data: the file's bytes; of an OpenVINO model those of the ``.xml``, then those of its ``.bin``.
         recipe: format and precision.
         spec: the ModelSpec inside it.
-        rewrites: what was replaced before converting, with the proof of each site, and what was refused.
+        rewrites: what was replaced before converting, with the proof of each site, and what was refused; ``None`` of a
+            file that was made from another one.
         verification: the proof; ``None`` when it was not requested.
         seconds: time to convert and to verify, in seconds.
         coverage: which ops the chosen accelerators run; empty when none was chosen.
         quantized: for an integer precision: the calibration, the accuracy, and what was rescued.
-        reference: what the Keras model says of the images that verified; ``None`` where nothing was verified. One for
-            all artifacts of an export.
+        reference: what the model that it was made from says of the images that verified; ``None`` where nothing was
+            verified. One for all artifacts of an export.
         half: of an fp16 ``.tflite`` file: whether it asks for half precision, and why not; ``None`` for others, and
             where ``options.half_arithmetic`` is ``False``.
     """
@@ -87,13 +88,19 @@ class ExportResult:
     data: bytes
     recipe: Recipe
     spec: ModelSpec
-    rewrites: RewriteResult
+    rewrites: RewriteResult | None
     verification: Verification | None
     seconds: float
     coverage: tuple[Coverage, ...] = ()
     quantized: Quantized | None = None
     reference: Reference | None = None
     half: HalfVerification | None = None
+
+    @property
+    def replaced(self) -> tuple[tuple[str, int, float], ...]:
+        """Each rewrite that was applied, at how many sites, and the largest difference that was measured there."""
+        done = self.rewrites
+        return () if done is None else tuple((rule, sites, done.max_abs_error(rule)) for rule, sites in done.counts())
 
     @property
     def failure(self) -> str:
@@ -115,7 +122,7 @@ class ExportResult:
         proof = self.verification
         rows = [
             ("size", f"{len(self.data) / 1e6:.2f} MB"),
-            ("rewrites", ", ".join(f"{rule} ({sites})" for rule, sites in self.rewrites.counts()) or "none"),
+            ("rewrites", ", ".join(f"{rule} ({sites})" for rule, sites, _ in self.replaced) or "none"),
             ("same class", f"{proof.argmax_agreement:.2%} of the pixels" if proof else "not verified"),
             ("gates", self.failure or "passed"),
         ]
@@ -167,8 +174,7 @@ class ExportResult:
             "size_bytes": len(self.data),
             "sha256": sha256(self.data),
             "rewrites": [
-                {"rule": rule, "sites": sites, "max_abs_error": self.rewrites.max_abs_error(rule)}
-                for rule, sites in self.rewrites.counts()
+                {"rule": rule, "sites": sites, "max_abs_error": error} for rule, sites, error in self.replaced
             ],
             "verification": None if self.verification is None else dataclasses.asdict(self.verification),
             "half_arithmetic": None if self.half is None else dataclasses.asdict(self.half),

@@ -55,7 +55,7 @@ def print_results(saved: list[tuple[Path, ExportResult]]) -> None:
             say(f"{path.name} on {coverage.accelerator}: {coverage.summary}{left}")
     result = saved[0][1]
     if proof := result.verification:
-        say(f"Verified on {counted(proof.num_images, 'image')} ({proof.images}) against Keras.")
+        say(f"Verified on {counted(proof.num_images, 'image')} ({proof.images}) against {proof.model}.")
         other_ties = [p.other_ties for _, r in saved if (p := r.verification) and p.other_ties is not None]
         if other_ties:
             say(
@@ -67,11 +67,8 @@ def print_results(saved: list[tuple[Path, ExportResult]]) -> None:
             say(f"{path.name} {result.half.sentence}.")
         if result.quantized:
             _print_quantized(path, result.quantized)
-    for rule, sites in result.rewrites.counts():
-        say(
-            f"Rewritten: {rule} at {counted(sites, 'site')}, "
-            f"largest difference {result.rewrites.max_abs_error(rule):.0e}."
-        )
+    for rule, sites, error in result.replaced:
+        say(f"Rewritten: {rule} at {counted(sites, 'site')}, largest difference {error:.0e}.")
     passed = [path for path, result in saved if not result.failure]
     if passed:  # no command opens a file that was rejected
         quoted = shlex.quote(str(passed[0]))

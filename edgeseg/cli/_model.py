@@ -94,7 +94,8 @@ class ModelOptions:
         return spec.name
 
 
-def _checked_name(ctx: click.Context, param: click.Parameter, name: str | None) -> str | None:
+def checked_name(ctx: click.Context, param: click.Parameter, name: str | None) -> str | None:
+    """Return the value of ``--name``; what no file can be called is a usage error."""
     if name is not None and (not re.fullmatch(r"[^/\\]{1,100}", name) or name.startswith(".") or unprintable(name)):
         raise click.BadParameter(
             f"'{printable(name)[:100]}' is no name of a file: 1 to 100 characters, no slash, no dot at the beginning. "
@@ -107,7 +108,7 @@ def _checked_name(ctx: click.Context, param: click.Parameter, name: str | None) 
 
 name = click.option(
     "--name",
-    callback=_checked_name,
+    callback=checked_name,
     help="Name of the model: in its files, and of them.",
     show_default="the trained model's, which is that of its run or data; else MODEL's",
 )

@@ -6,6 +6,7 @@ from __future__ import annotations
 COMMANDS = {
     "models": "List the zoo and the packaged weights.",
     "export": "Export a Keras model to TFLite and ONNX, each file proven against it.",
+    "quantize": "Make integers of a float .tflite or .onnx of any origin, proven against it.",
     "inspect": "Show a file's spec and ops, and what each accelerator takes or leaves.",
     "predict": "Draw the classes of images, folders and videos, or count them.",
     "camera": "Segment a camera, stream, video or folder, live.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ import click
 
 from edgeseg._internal.text import counted
 from edgeseg.benchmark.plan import Plan
-from edgeseg.cli import _completion, _model, _options, _places
+from edgeseg.cli import _completion, _model, _options, _places, _quantization
 from edgeseg.cli._fields import choices_of, collect, option
 from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._model import ModelOptions
@@ -19,8 +18,7 @@ from edgeseg.cli._saving import RUNS
 from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import note, print_json, print_table, progress_of_steps, quiet_native_logs, say
 from edgeseg.cli._words import in_flags
-from edgeseg_converters.options import DEFAULT_METHOD, Quantization
-from edgeseg_converters.recipes import AccuracyGate, Recipe
+from edgeseg_converters.recipes import Recipe
 from edgeseg_converters.tuning.options import TuneOptions
 
 if TYPE_CHECKING:
@@ -37,8 +35,8 @@ class _Command(GroupedCommand):
         "Model": _model.OPTIONS,
         "Candidates": ("formats", "precisions", "accelerators", "num_threads"),
         "Data": (*_options.DATASET, "split"),
-        "Gate": ("max_drop", "max_class_drop", "min_agreement", "num_images"),
-        "Quantization": ("calibration_split", "num_calibration_samples", "seed", "method", "ptq"),
+        "Gate": (*_quantization.GATE, "num_images"),
+        "Quantization": _quantization.CALIBRATION,
         "Search": ("device", "budget", "rounds", "num_runs", "min_secs"),
         "Results": ("name", "output_dir", *_options.RESULTS),
     }
@@ -58,19 +56,9 @@ class _Results:
         return self.output_dir or RUNS / "tune" / model
 
 
-def _options_of(
-    *,
-    max_drop: float,
-    max_class_drop: float,
-    min_agreement: float,
-    rounds: int,
-    num_runs: int,
-    min_secs: float,
-    **settings: Any,
-) -> TuneOptions:
-    gate = AccuracyGate(max_drop=max_drop, max_class_drop=max_class_drop, min_agreement=min_agreement)
-    names = [field.name for field in dataclasses.fields(Quantization)]
-    quantization = Quantization(gate=gate, **{name: settings.pop(name) for name in names if name in settings})
+def _options_of(*, rounds: int, num_runs: int, min_secs: float, **settings: Any) -> TuneOptions:
+    names = ("split", *_quantization.CALIBRATION, *_quantization.GATE)
+    quantization = _quantization.made(**{name: settings.pop(name) for name in names})
     plan = Plan(rounds=rounds, num_runs=num_runs, min_secs=min_secs, verify=False)
     return TuneOptions(quantization=quantization, plan=plan, **settings)
 
@@ -118,37 +106,10 @@ def _options_of(
         help="Threads to try, with commas between.",
         show_default="1, 2, 4, ... up to the device's cores",
     ),
-    option(Quantization, "split", help="Split of a labeled data set to score and verify on."),
-    option(
-        AccuracyGate,
-        "max_drop",
-        type=click.FloatRange(0),
-        help="Points of mIoU that a file may lose to the float model, where the data has labels.",
-    ),
-    option(AccuracyGate, "max_class_drop", type=click.FloatRange(0), help="Points of IoU that any one class may lose."),
-    option(
-        AccuracyGate,
-        "min_agreement",
-        type=click.FloatRange(0, 1),
-        help="Share of pixels that must keep the float model's class, where there are no labels.",
-    ),
+    _quantization.split,
+    *_quantization.gate,
     option(TuneOptions, "num_images", type=click.IntRange(1), help="Images to verify with."),
-    option(Quantization, "calibration_split", help="Split of a labeled data set to calibrate on."),
-    option(Quantization, "num_calibration_samples", type=click.IntRange(1), help="Images to calibrate with, at most."),
-    option(Quantization, "seed", type=click.IntRange(0), help="Seed of the choice of calibration images."),
-    option(
-        Quantization,
-        "method",
-        flag="--calibration-method",
-        help="How the ranges of the activations follow from the images.",
-        if_omitted=f"{DEFAULT_METHOD}, minmax of w8a16",
-    ),
-    option(
-        Quantization,
-        "ptq",
-        metavar="best|off|LIST",
-        help="What prepares for int8, each kept where it helps: equalize, head, ranges, rounding, bias.",
-    ),
+    *_quantization.calibration,
     option(
         TuneOptions,
         "budget",

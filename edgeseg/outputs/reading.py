@@ -135,7 +135,7 @@ class ReadOutput:
             layout: the axis order in which scores are given.
             num_classes: class ids from there on are refused.
         """
-        self._backend, self._reading, self._layout, self._num_classes = backend, reading, layout, num_classes
+        self._backend, self.reading, self._layout, self._num_classes = backend, reading, layout, num_classes
         self.runtime, self.spec, self.inputs = backend.runtime, backend.spec, backend.inputs
         info = self._info = backend.outputs[0]
         height, width = (
@@ -157,7 +157,7 @@ class ReadOutput:
         Raises:
             InputError: a class map has values that are no class ids.
         """
-        reading = self._reading
+        reading = self.reading
         output = self._backend.run(image).reshape(reading.shape).transpose(reading.order)
         if reading.kind == "mask":
             if reading.assumed and not (output.min() >= 0 and output.max() <= 1):
@@ -185,7 +185,7 @@ class ReadOutput:
 
     def _of_two(self, output: NDArray[Any]) -> NDArray[np.float32]:
         """Return the scores of two classes, of which the second is the best above the threshold."""
-        info, reading = self._info, self._reading
+        info, reading = self._info, self.reading
         second = dequantized(output, info.scale, info.zero_point).astype(np.float32)
         if reading.scores == "softmax":
             return np.concatenate([1 - second, second], axis=-1)

@@ -152,7 +152,7 @@ class Integers:
         self._baselines: dict[bytes, Baseline] = {}
 
     def make(self, frozen: Any, spec: ModelSpec, recipe: Recipe, opset: int = DEFAULT_OPSET) -> Quantized:
-        """Quantize, measure, and rescue where requested.
+        """Convert a Keras model to a float file, and do what ``make_of_file`` does.
 
         Args:
             frozen: made by ``freeze.trace`` for ``spec``.
@@ -164,11 +164,25 @@ class Integers:
             InputError: an image does not decode.
             UnsupportedModel: the model does not convert.
         """
+        return self.make_of_file(float_file(frozen, spec, recipe.format, opset), spec, recipe, frozen=frozen)
+
+    def make_of_file(self, original: FloatFile, spec: ModelSpec, recipe: Recipe, *, frozen: Any = None) -> Quantized:
+        """Quantize a float file, measure, and rescue where requested.
+
+        Args:
+            original: takes the image and gives the class map or the scores as ``float_file`` makes it.
+            spec: of the artifact.
+            recipe: of an integer precision.
+            frozen: what the file was made from, where ``takes_float_files`` says no.
+
+        Raises:
+            InputError: an image does not decode.
+            UnsupportedModel: the quantizer does not take the file.
+        """
         settings = self._settings
         calibration = self._images.calibration if recipe.is_static else None
         method = settings.method or default_method(recipe.precision)
         watched = calibration and replace(calibration, progress=self._progress("calibrating"))
-        original = float_file(frozen, spec, recipe.format, opset)
         source, preparation = original, None
         prepared = recipe.precision == "int8" and settings.ptq_steps and takes_float_files(spec, recipe.format)
         if calibration and prepared:

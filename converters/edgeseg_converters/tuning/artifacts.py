@@ -126,7 +126,7 @@ class Workshop:
             size_bytes=len(result.data),
             seconds=result.seconds,
             verified=None if result.verification is None else result.verification.argmax_agreement,
-            rewrites={rule: str(sites) for rule, sites in result.rewrites.counts()},
+            rewrites={rule: str(sites) for rule, sites, _ in result.replaced},
             failure=result.failure,
         )
         twin = next((one for one in made if _is_twin(one, artifact)), None)

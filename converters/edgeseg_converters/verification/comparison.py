@@ -1,4 +1,6 @@
-"""Prove an artifact: compare it on its own runtime with the Keras model it was made from, on the same images.
+"""Prove an artifact: compare it on its own runtime with the model that it was made from, on the same images.
+
+That is a Keras model, or a float file (``verification.file_reference``).
 
 A model with pooling indices decides some pixels by rounding (see ``keras_model.steadiness``), which says nothing about
 the conversion. Where such a model's artifact misses its gate on all pixels, it has to meet the same gate on those that
@@ -72,14 +74,14 @@ class SteadyPixels:
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """How far an artifact is from its Keras model.
+    """How far an artifact is from the model that it was made from.
 
     Attributes:
         images: where the images came from.
         num_images: how many.
         argmax_agreement: share of pixels with the same class, in [0, 1].
         max_abs_error: largest difference of a logit (of a score, for a softmax output).
-        max_relative_error: the same over the largest absolute logit of the Keras model.
+        max_relative_error: the same over the largest absolute logit of that model.
         passed: whether the gate of the precision is met.
         reason: why it failed, in a sentence; empty when passed.
         steady: the same on the pixels that are steady in Keras, for a model with pooling indices whose artifact misses
@@ -87,6 +89,7 @@ class Verification:
         other_ties: share of the pooling windows, over all channels, in which LiteRT's CPU takes another of equal
             maxima than Keras; ``None`` where the artifact has no custom op for pooling indices, and ties are decided
             as in Keras.
+        model: what it was compared with, for people.
     """
 
     __repr__ = short_repr
@@ -100,24 +103,32 @@ class Verification:
     reason: str
     steady: SteadyPixels | None = None
     other_ties: float | None = None
+    model: str = "Keras"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """The answers of the Keras model, computed once for all artifacts of an export.
+    """The answers of the model that artifacts are made from, computed once for all of them.
 
     Attributes:
         spec: how the images were fed, and the artifact's layout.
         samples: the images.
         answers: to each image: the class map of the model as it was given, and the scores, softmax where the spec asks
             for it, else those that the class map is computed from.
-        probe: measures which pixels are steady.
+        probe: measures which pixels are steady; ``None`` for a file, whose answers are taken as they are.
+        model: what gave them, for people.
     """
 
     spec: ModelSpec
     samples: Samples
     answers: tuple[Answer, ...]
-    probe: SteadinessProbe
+    probe: SteadinessProbe | None
+    model: str = "Keras"
+
+    @property
+    def pooling_probe(self) -> SteadinessProbe | None:
+        """What measures the steadiness of a model with pooling indices; ``None`` for others."""
+        return self.probe if self.probe is not None and self.probe.pools_with_indices() else None
 
     @property
     def scores(self) -> tuple[NDArray[np.float32], ...]:
@@ -141,7 +152,7 @@ def reference(prepared: PreparedModel, samples: Samples) -> Reference:
     inputs = tuple(preprocess(image, spec.replace(layout="nhwc", dtype="float32"))[0] for image in samples.images)
     answer = _KerasAnswers(prepared)
     answers = tuple(map(answer, inputs))
-    _note_one_class([each.class_map for each in answers], spec, samples)
+    note_one_class([each.class_map for each in answers], spec, samples)
     probe = SteadinessProbe(prepared.model, answer, inputs, answers)
     return Reference(spec=spec, samples=samples, answers=answers, probe=probe)
 
@@ -197,9 +208,9 @@ def verify(expected: Reference, artifact: bytes, recipe: Recipe) -> Verification
         reason
         and np.isfinite(proof.max_abs_error)
         and recipe.gate.rounding is not None
-        and expected.probe.pools_with_indices()
+        and (probe := expected.pooling_probe) is not None
     ):
-        steadiness = expected.probe.at(recipe.gate.rounding)
+        steadiness = probe.at(recipe.gate.rounding)
         proof = dataclasses.replace(proof, steady=_where_steady(differences, steadiness, expected, recipe.gate))
         reason = _failure_where_steady(proof, recipe.gate)
         if not reason:
@@ -233,7 +244,7 @@ def explained(
     # Where rounding alone moves the scores, those of the frozen function say nothing about the rewrites.
     error = proof.max_relative_error if proof.steady is None else np.inf
     reason = f"{proof.reason}; {found.sentence(error)}"
-    if not found.stands_out and recipe.gate.rounding is not None:
+    if not found.stands_out and recipe.gate.rounding is not None and expected.probe is not None:
         movement = expected.probe.at(recipe.gate.rounding).largest_movement / expected.largest
         reason += f"; Keras' own logits move by {movement:.1e} when its input moves by {recipe.gate.rounding:.0e}"
     return dataclasses.replace(proof, reason=reason)
@@ -281,6 +292,7 @@ def _on_all_pixels(differences: Sequence[_Difference], expected: Reference) -> V
         max_relative_error=max_abs / expected.largest,
         passed=False,
         reason="",
+        model=expected.model,
     )
 
 
@@ -332,13 +344,23 @@ def _sum_to_1(values: NDArray[Any], atol: float) -> bool:
     return bool(is_share and np.allclose(values.sum(axis=-1), 1, atol=atol))
 
 
-def _note_one_class(class_maps: Sequence[NDArray[np.uint8]], spec: ModelSpec, samples: Samples) -> None:
-    """Warn where the proof cannot detect a lost class."""
+def note_one_class(
+    class_maps: Sequence[NDArray[np.uint8]], spec: ModelSpec, samples: Samples, model: str = "the Keras model"
+) -> None:
+    """Warn where the proof cannot detect a lost class.
+
+    Args:
+        class_maps: that the model gives.
+        spec: has the names of the classes.
+        samples: the images.
+        model: what it is, for people.
+    """
     ids = {int(value) for class_map in class_maps for value in np.unique(class_map)}
     if len(ids) == 1:
         _log.warning(
-            "the Keras model gives every pixel of %s the class '%s': agreement there proves little, verify on images "
-            "of what the model is for (`data='DIR'`)",
+            "%s gives every pixel of %s the class '%s': agreement there proves little, verify on images of what the "
+            "model is for (`data='DIR'`)",
+            model,
             samples.source,
             spec.class_names[ids.pop()],
         )
@@ -363,7 +385,7 @@ def _failure(proof: Verification, gate: VerificationGate) -> str:
         return "the logits are not finite"
     if proof.argmax_agreement < gate.min_agreement:
         share, least = f"{proof.argmax_agreement:.3%}", f"{gate.min_agreement:.1%}"
-        return f"only {share} of the pixels have the class that Keras gives; at least {least}{_ties(proof)}"
+        return f"only {share} of the pixels have the class that {proof.model} gives; at least {least}{_ties(proof)}"
     limit = gate.max_relative_error
     if limit is None or proof.max_relative_error <= limit:
         return ""

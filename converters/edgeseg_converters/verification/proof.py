@@ -47,7 +47,7 @@ def make_proof(expected: Reference) -> Proof:
     As many images are taken as fit into 3 MB; the first always is.
 
     Args:
-        expected: the answers of the Keras model.
+        expected: the answers of the model.
     """
     margins = _margins(expected)
     fed = expected.spec.replace(dtype="float32", layout="nhwc", provenance=Provenance())
@@ -75,11 +75,11 @@ def make_proof(expected: Reference) -> Proof:
 def _margins(expected: Reference) -> list[NDArray[np.float32]]:
     """Return by how much the best score of each pixel leads, over the largest; 0 where Keras decides by rounding."""
     leads = [answer.leads() for answer in expected.answers]
-    if expected.probe.pools_with_indices():
+    if (probe := expected.pooling_probe) is not None:
         # What half precision rounds by: such a model decides a pixel in another way than its artifact only there.
         rounding = GATES["fp16"].rounding
         assert rounding is not None
-        steadiness = expected.probe.at(rounding)
+        steadiness = probe.at(rounding)
         leads = [
             np.where(steady, np.maximum(lead - 2 * moved, 0), 0)
             for lead, steady, moved in zip(leads, steadiness.steady, steadiness.movement, strict=True)
@@ -117,7 +117,7 @@ def save_proof(expected: Reference, name: str, artifacts: Mapping[str, str], fol
     artifacts, if all of them answer it as its own Keras model did.
 
     Args:
-        expected: the answers of the Keras model.
+        expected: the answers of the model.
         name: of the model.
         artifacts: the SHA-256 of each artifact that passed, by file name.
         folder: that has the artifacts.

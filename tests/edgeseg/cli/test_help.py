@@ -1,4 +1,4 @@
-"""``edgeseg.cli._fields``, ``_groups``, ``_model``, ``_summaries``: what ``--help`` says, and what its options fill."""
+"""``edgeseg.cli._fields``, ``_groups``, ``_model``, ``_quantization``, ``_summaries``: the help, and what it fills."""
 
 from __future__ import annotations
 
@@ -28,7 +28,19 @@ from edgeseg_converters.options import DEFAULT_METHOD, ExportOptions, Quantizati
 from edgeseg_converters.recipes import DEFAULT_OPSET, AccuracyGate, Recipe
 from edgeseg_converters.tuning.options import TuneOptions
 
-GROUPED = ("models", "export", "predict", "camera", "evaluate", "web", "verify", "benchmark", "tune", "train")
+GROUPED = (
+    "models",
+    "export",
+    "quantize",
+    "predict",
+    "camera",
+    "evaluate",
+    "web",
+    "verify",
+    "benchmark",
+    "tune",
+    "train",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,6 +173,8 @@ def test_a_command_begins_with_its_sentence(name: str) -> None:
         ("export", Quantization, ("data", "calibration", "gate"), {"method": "--calibration-method"}),
         ("export", AccuracyGate, (), {}),
         ("export", Recipe, (), {}),
+        ("quantize", Quantization, ("data", "calibration", "gate"), {"method": "--calibration-method"}),
+        ("quantize", AccuracyGate, (), {}),
         # Not to be set: the warm-up's seconds, and the order of the turns; --sustained is drift.
         ("benchmark", Plan, ("warmup_min_secs", "description", "seed", "drift"), {}),
         # The first four are shown as words; the others are options of their own.

@@ -227,6 +227,19 @@ def _proof(seeds: Seeds) -> st.SearchStrategy[Case]:
     return case()
 
 
+def _quantize(seeds: Seeds) -> st.SearchStrategy[Case]:
+    photos = {f"photos/{number}.png": seeds[_IMAGE] for number in range(8)}
+    rest = ("--data", "photos", "--ptq", "off", "--no-report", "--output-dir", "out")
+
+    @st.composite
+    def case(draw: Draw) -> Case:
+        name = draw(st.sampled_from(("model.tflite", "model.onnx")))
+        files = {name: draw(changed_bytes(seeds[name])), **photos}
+        return Case(command=("quantize", name, *rest), files=files, trial=True)
+
+    return case()
+
+
 READERS = {
     "spec": Reader(8, _spec),
     "onnx": Reader(8, _damaged("model.onnx", "int8.onnx")),
@@ -239,4 +252,5 @@ READERS = {
     "pth": Reader(6, _pth),
     "run": Reader(2, _run),
     "proof": Reader(6, _proof),
+    "quantize": Reader(3, _quantize),
 }

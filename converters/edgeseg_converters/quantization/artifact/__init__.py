@@ -1,0 +1,1 @@
+"""Make the float file that an engine quantizes of somebody's ``.tflite`` or ``.onnx``, which has no Keras model."""
