@@ -8,8 +8,8 @@
 Needs the dependency group ``peers``. The *naive* files are those of TensorFlow's converter and of tf2onnx, at batch 1,
 with the model's own output: LiteRT runs the one, ONNX Runtime, OpenVINO and MNN the other, and ncnn what pnnx makes of
 the plain ONNX file in NCHW. Naive int8 is TensorFlow's own quantizer and ONNX Runtime's. The files of *edgeseg* are
-those of ``edgeseg export``, for each format, and for LiteRT also of ``--target xnnpack``; they give the class map. The
-argmax of a naive file is not timed.
+those of ``edgeseg export``, for each format, and for LiteRT also of ``--target xnnpack``. All give the logits, so that
+no side has an argmax that the other lacks.
 
 Every file gets the same weights, the same image and the same threads. Beside each time are the share of pixels with the
 class that Keras gives, as a wrong answer has no speed, and the share of the machine's peak: a float32 product of two
@@ -93,10 +93,11 @@ class PeerDevice:
         return Reply.from_json(json.dumps(_step("time", json.dumps(asdict(request)))))
 
 
-def convert(model: Model, precision: str, cache: Path) -> None:
-    """Make the files of a model that the cache lacks, the input of each, and the class map that Keras gives.
+def convert(model: Model, precision: str, kind: str, cache: Path) -> None:
+    """Make one file of a model, its input, and the class map that Keras gives.
 
-    A file that cannot be made is replaced by a text, ``.refused``, that says why.
+    In a process of its own: converters keep a model's weights several times over. A file that cannot be made is
+    replaced by a text, ``.refused``, that says why.
     """
     from edgeseg._internal.files import write_bytes
     from edgeseg.imaging import encode_image, preprocess
@@ -111,24 +112,20 @@ def convert(model: Model, precision: str, cache: Path) -> None:
     folder = cache / "images"
     for index, written in enumerate(images):
         write_bytes(folder / f"{index}.png", encode_image(written, ".png"), overwrite=True)
-    for kind in dict.fromkeys(side.kind for side in SIDES):
-        path = _file(model, precision, kind, cache)
-        refused = path.with_name(f"{path.name}.refused")
-        if path.exists() or refused.exists():
-            continue
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            if kind.startswith("naive"):
-                inputs = [preprocess(each, spec)[0] for each in images]
-                suffix = path.suffix.removeprefix(".")
-                data = naive(network, suffix) if precision == "fp32" else naive_int8(network, suffix, inputs)
-                np.save(f"{path}.npy", fed)
-                path.write_bytes(data)
-            else:
-                used = _export(network, model, precision, kind, path, folder)
-                np.save(f"{path}.npy", preprocess(image, used)[0])
-        except Refused as refusal:
-            refused.write_text(f"{refusal}\n")
+    path = _file(model, precision, kind, cache)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if kind.startswith("naive"):
+            inputs = [preprocess(each, spec)[0] for each in images]
+            suffix = path.suffix.removeprefix(".")
+            data = naive(network, suffix) if precision == "fp32" else naive_int8(network, suffix, inputs)
+            np.save(f"{path}.npy", fed)
+            path.write_bytes(data)
+        else:
+            used = _export(network, model, precision, kind, path, folder)
+            np.save(f"{path}.npy", preprocess(image, used)[0])
+    except Refused as refusal:
+        _refused(path).write_text(f"{refusal}\n")
 
 
 def _export(network: Any, model: Model, precision: str, kind: str, path: Path, images: Path) -> Any:
@@ -141,7 +138,7 @@ def _export(network: Any, model: Model, precision: str, kind: str, path: Path, i
     name, size = model
     target, suffix = kind.split(".")
     file_format = "openvino" if suffix == "xml" else suffix
-    settings: dict[str, Any] = {"target": target}
+    settings: dict[str, Any] = {"target": target, "output_kind": "logits"}
     if target == "plain":
         settings = {"optimize": False, "output_kind": "logits", "layout": "nchw"}
     try:
@@ -272,7 +269,10 @@ def _add(model: Model, precision: str, cache: Path, plan: Plan | None, output: P
 def _prepare(model: Model, precision: str, cache: Path) -> list[dict[str, Any]]:
     """Convert and prove; return an entry for each side, with ``path`` or ``refused``."""
     print(f"{_stem(model)} {precision}", file=sys.stderr, flush=True)
-    _step("convert", json.dumps([model, precision, str(cache)]))
+    for kind in dict.fromkeys(side.kind for side in SIDES):
+        path = _file(model, precision, kind, cache)
+        if not path.exists() and not _refused(path).exists():
+            _step("convert", json.dumps([model, precision, kind, str(cache)]))
     entries = []
     for side in SIDES:
         entry = {
@@ -291,7 +291,7 @@ def _prepare(model: Model, precision: str, cache: Path) -> list[dict[str, Any]]:
 def _proven(side: Side, model: Model, precision: str, cache: Path) -> dict[str, Any]:
     """Return the file with the result of ``prove``, or why there is none or it does not run."""
     source = _file(model, precision, side.kind, cache)
-    refused = source.with_name(f"{source.name}.refused")
+    refused = _refused(source)
     if refused.exists():
         return {"refused": refused.read_text().strip()}
     path = source.with_name(f"{source.name}{side.suffix}")
@@ -330,8 +330,8 @@ def _step(name: str, text: str) -> dict[str, Any]:
 
 
 def _convert_step() -> None:
-    (name, size), precision, cache = json.load(sys.stdin)
-    convert((name, (size[0], size[1])), precision, Path(cache))
+    (name, size), precision, kind, cache = json.load(sys.stdin)
+    convert((name, (size[0], size[1])), precision, kind, Path(cache))
     print("\n{}")
 
 
@@ -376,6 +376,11 @@ def _file(model: Model, precision: str, kind: str, cache: Path) -> Path:
     folder = edgeseg_sources() if not kind.startswith("naive") else "naive"
     folder += "-" + hashlib.sha256(json.dumps(environment(packages=_PACKAGES)["versions"]).encode()).hexdigest()[:10]
     return cache / folder / f"{_stem(model)}.{precision}.{kind}"
+
+
+def _refused(path: Path) -> Path:
+    """Return the text that is there instead of a file that cannot be made."""
+    return path.with_name(f"{path.name}.refused")
 
 
 def _tell(done: int, total: int) -> None:
