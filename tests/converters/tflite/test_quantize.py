@@ -355,9 +355,7 @@ def test_an_int8_transposed_convolution_has_no_fused_activation(
     x = layers.Conv2DTranspose(8, 2, strides=2, activation="relu", kernel_initializer="he_normal")(inputs)
     x = layers.Conv2DTranspose(8, 3, strides=1, padding="same", activation="relu6", kernel_initializer="he_normal")(x)
     model = keras.Model(inputs, layers.Conv2D(3, 1)(x))
-    spec = assumed_spec(model).replace(
-        dtype="uint8", output_kind="argmax", provenance=Provenance(precision="int8"), input_size=SIZE
-    )
+    spec = assumed_spec("transposed", SIZE, 3).replace(dtype="uint8", provenance=Provenance(precision="int8"))
     engine = LiteRTEngine(float_file(freeze(model, spec), spec, "tflite"), spec, images, "minmax")
     dropped = engine.build()
     monkeypatch.setattr(integer_io, "drop_activations", lambda graph: None)
