@@ -11,7 +11,6 @@ was measured (ratio of medians 1.01, two steps from 64x64 with 48 and 32 channel
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -23,9 +22,7 @@ _ACTIVATIONS = {
     schema.ActivationFunctionType.RELU_N1_TO_1: "RELU_N1_TO_1",
     schema.ActivationFunctionType.RELU6: "RELU6",
 }
-
-# Versions of the op, by the type of what it reads.
-_WITH_BIAS, _WITHOUT = 3, {schema.TensorType.FLOAT32: 1, schema.TensorType.INT8: 2}
+_WITH_BIAS, _WITHOUT = 3, 1  # versions
 
 
 def split_activations(graph: TfliteGraph) -> None:
@@ -47,26 +44,28 @@ def split_activations(graph: TfliteGraph) -> None:
         graph.rewire(op, outputs=[linear])
         activation = schema.OperatorT(opcodeIndex=graph.opcode(kind, version=1), inputs=[linear], outputs=[result])
         graph.insert(activation, after=op)
-    _lower_versions(graph, convs)
+    if not any(op.builtinOptions.fusedActivationFunction for op in convs):
+        for op in convs:
+            has_bias = any(len(other.inputs) > 3 for other in convs if other.opcodeIndex == op.opcodeIndex)
+            graph.code(op).version = _WITH_BIAS if has_bias else _WITHOUT
 
 
 def drop_activations(graph: TfliteGraph) -> None:
     """Drop the fused activations of int8 transposed convolutions that the range of the integers replaces, in place.
 
-        Given:   TRANSPOSE_CONV with RELU, 0 the lowest integer of its result      version 4 of the op
-        Result:  TRANSPOSE_CONV                                                     version 3
+        Given:   TRANSPOSE_CONV with RELU, 0 the lowest integer of its result
+        Result:  TRANSPOSE_CONV
 
-    The result is the same to the bit: the quantizer takes the range from what remains after the activation.
+    The result is the same to the bit: the quantizer takes the range from what remains after the activation. The op has
+    an activation from version 4 on, and the quantizer writes version 1 with one, which a delegate may believe.
 
     Args:
         graph: of a quantized model.
     """
-    convs = _transposed(graph)
-    for op in convs:
+    for op in _transposed(graph):
         result = graph.tensors[op.outputs[0]]
         if result.type == schema.TensorType.INT8 and _has_effect_of(op, result.quantization):
             op.builtinOptions.fusedActivationFunction = schema.ActivationFunctionType.NONE
-    _lower_versions(graph, convs)
 
 
 def _has_effect_of(op: schema.OperatorT, quantization: schema.QuantizationParametersT) -> bool:
@@ -81,15 +80,3 @@ def _has_effect_of(op: schema.OperatorT, quantization: schema.QuantizationParame
 
 def _transposed(graph: TfliteGraph) -> list[schema.OperatorT]:
     return [op for op in graph.operators if graph.op_name(op) == "TRANSPOSE_CONV"]
-
-
-def _lower_versions(graph: TfliteGraph, convs: Sequence[schema.OperatorT]) -> None:
-    """Give transposed convolutions the version that they need where none has an activation."""
-    if any(op.builtinOptions.fusedActivationFunction for op in convs):
-        return
-    for op in convs:
-        alike = [other for other in convs if other.opcodeIndex == op.opcodeIndex]
-        has_bias = any(len(other.inputs) > 3 for other in alike)
-        kinds = {graph.tensors[other.inputs[2]].type for other in alike}
-        if kinds <= _WITHOUT.keys():
-            graph.code(op).version = _WITH_BIAS if has_bias else max(_WITHOUT[kind] for kind in kinds)

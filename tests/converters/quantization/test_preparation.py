@@ -99,7 +99,7 @@ def test_steps_are_named_in_any_order_and_nothing_else_is() -> None:
     assert Quantization(ptq="bias, equalize").ptq_steps == ("equalize", "bias")
     assert Quantization(ptq="off").ptq_steps == ()
     assert Quantization().ptq_steps == ("equalize", "head", "ranges", "rounding", "bias")
-    with pytest.raises(InputError, match="unknown ptq 'equalise'; accepted: best, off, or some of equalize, head"):
-        _ = Quantization(ptq="equalise").ptq_steps
+    with pytest.raises(InputError, match="unknown ptq 'equalizing'; accepted: best, off, or some of equalize, head"):
+        _ = Quantization(ptq="equalizing").ptq_steps
     with pytest.raises(InputError, match="chooses the calibration method"):
         _ = Quantization(ptq="ranges", method="mse").ptq_steps
