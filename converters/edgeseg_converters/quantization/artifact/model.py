@@ -9,6 +9,7 @@ import onnx
 
 from edgeseg._internal.fields import short_repr
 from edgeseg._internal.limits.models import ModelFile
+from edgeseg._internal.limits.pairs import REJECTED
 from edgeseg._internal.text import counted
 from edgeseg.choices import Format, InputDtype, OutputKind, Precision
 from edgeseg.errors import EdgesegError, InputError, UnsupportedModel
@@ -16,7 +17,6 @@ from edgeseg.models.packaged_files import find_file
 from edgeseg.opening import InputDescription, described
 from edgeseg.outputs import Reading, ReadOutput, read_output
 from edgeseg.runtime import SUFFIXES, Backend, RuntimeOptions, open_with
-from edgeseg.runtime.options import REJECTED
 from edgeseg.segmenter import Segmenter
 from edgeseg.spec import ModelSpec, Provenance
 from edgeseg_converters.quantization.artifact import onnx_model, tflite_model
@@ -84,10 +84,14 @@ class FloatModel:
             if isinstance(segmenter.backend, ReadOutput):
                 reading = segmenter.backend.reading
             else:  # a file with a ModelSpec
-                names = spec.class_names
-                size = spec.input_size
                 reading = read_output(
-                    path, backend, layout=spec.layout, input_size=size, names=names, threshold=None, data=file.data
+                    path,
+                    backend,
+                    layout=spec.layout,
+                    input_size=spec.input_size,
+                    names=spec.class_names,
+                    threshold=None,
+                    data=file.data,
                 )
         finally:
             backend.close()

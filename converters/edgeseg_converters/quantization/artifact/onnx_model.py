@@ -133,7 +133,7 @@ def _ort_errors() -> tuple[type[Exception], ...]:
     )
 
 
-_BROKEN = (
+_BROKEN: tuple[type[Exception], ...] = (
     *_ort_errors(),
     ir.passes.PassError,
     onnx.checker.ValidationError,
@@ -259,7 +259,7 @@ def _take_image(graph: ir.Graph, given: ModelSpec, *, normalize: bool) -> None:
     bias = _constant(graph, -np.asarray(given.mean, np.float32) * scale)
     uses = list(image.uses())
     first = graph[0]
-    nodes = []
+    nodes: list[ir.Node] = []
 
     def add(name: str, inputs: Sequence[ir.Value], attributes: dict[str, Any]) -> ir.Value:
         made = ir.Value(name=_unused(graph, f"normalization_{len(nodes)}"))

@@ -343,7 +343,8 @@ def _compacted(graph: TfliteGraph) -> TfliteGraph:
     read = {int(tensor) for op in ops for tensor in (*op.inputs, *op.outputs)} - {-1}
     used = sorted(read.union(graph.inputs, graph.outputs))
     new = {-1: -1} | {old: number for number, old in enumerate(used)}
-    buffers, codes = [schema.BufferT()], []
+    buffers: list[Any] = [schema.BufferT()]
+    codes: list[Any] = []
     contents: dict[int, int] = {}
     kinds: dict[int, int] = {}
     for tensor in (subgraph.tensors[old] for old in used):
