@@ -60,6 +60,7 @@ class _Command(GroupedCommand):
             "augmentation", "scale", "aspect", "rotate", "rotate_degrees", "zoom", "shift", "elastic", "border", "flip",
             "flip_vertical", "blur", "brightness", "contrast", "hsv",
         ),
+        "Training in integers": ("quantize", "quantize_for", "batch_norm_epochs", "teacher", "teacher_weight"),
         "Batch norm": ("batch_norm_momentum", "batch_norm_recalibration"),
         "Run": (
             "recipe", "output_dir", "resume", "metrics", "save_every", "early_stopping", "early_stopping_on", "samples",
@@ -245,7 +246,12 @@ Runs on the Keras backend that KERAS_BACKEND names: tensorflow, or jax.
 )
 @_setting("batch_size", type=click.IntRange(1), help="Images per step.")
 @_setting("optimizer", help="Optimizer; sgd uses Nesterov's momentum.")
-@_setting("learning_rate", type=_POSITIVE, help="Peak learning rate.", if_omitted=_by_optimizer(0))
+@_setting(
+    "learning_rate",
+    type=_POSITIVE,
+    help="Peak learning rate.",
+    if_omitted=f"{_by_optimizer(0)}; a twentieth with --quantize",
+)
 @_setting(
     "nominal_batch_size",
     type=click.IntRange(1),
@@ -348,6 +354,24 @@ Runs on the Keras backend that KERAS_BACKEND names: tensorflow, or jax.
         "--hsv", type=(float, float, float), metavar="H S V", help="Largest changes of hue, saturation and value."
     ),
 )
+@_setting(
+    "quantize",
+    help="Go on from a trained model in the integers of the file that is exported, a few epochs; its ranges are learned.",
+)
+@_setting("quantize_for", help="Format whose integers and rounding are followed; the other can be exported too.")
+@_setting(
+    "batch_norm_epochs",
+    type=click.IntRange(0),
+    metavar="N",
+    help="First epochs in which batch norms take the batch's statistics; then they are frozen.",
+    if_omitted="a third",
+)
+@_setting(
+    "teacher",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Float model file whose logits are imitated, such as MODEL itself.",
+)
+@_setting("teacher_weight", type=_POSITIVE, help="Weight of that beside the loss.")
 @_setting("batch_norm_momentum", type=_BELOW_1, help="Momentum of the moving averages.")
 @_setting(
     "batch_norm_recalibration",

@@ -27,6 +27,7 @@ from edgeseg.training.distribution import Distribution
 from edgeseg.training.logits import Endings, logits_clone, require_logits
 from edgeseg.training.objective.batch_norm import set_momentum
 from edgeseg.training.objective.pixels import num_classes_of
+from edgeseg.training.quantization.network import FakeQuantized
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +43,8 @@ class RunModels:
         main_output: its position among the twin's outputs.
         spec: how to feed the exported model.
         encoder: what its encoder was filled with; ``None`` where it was not.
+        quantized: of a run in integers, the layer of the twin that computes in them; its network is the float model
+            that is written.
     """
 
     learning: keras.Model
@@ -50,6 +53,7 @@ class RunModels:
     main_output: int
     spec: ModelSpec
     encoder: EncoderReport | None = None
+    quantized: FakeQuantized | None = None
 
     def fit_encoder(self, batches: Iterable[Any]) -> None:
         """Bring the values of a published encoder to the order of 1, where it has no batch norms.

@@ -1,0 +1,130 @@
+"""Compute what the kernels of a runtime do with whole numbers: convolutions, sums, pooling and resizing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from keras import ops
+
+from edgeseg.training.quantization.scheme import Grid, Scheme, through
+from edgeseg.training.quantization.steps import Step
+
+# Weights of a bilinear resize are products of powers of two in the usual case: a half is exact but for the backend's
+# rounding, which this covers.
+_NEARLY = 1e-4
+
+_RESIZES = frozenset({"Resizing", "UpSampling2D", "UpsampleLike", "ResizeBilinear", "LegacyResize"})
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The weights of a filter.
+
+    Attributes:
+        weights: as the layer has them.
+        bias: ``(C,)``, or ``None``.
+        axes: of the weights, all but those of the output channels.
+        per_channel: shape of an array ``(C,)`` that multiplies the weights.
+        is_depthwise: whether each input channel has filters of its own.
+    """
+
+    weights: Any
+    bias: Any
+    axes: tuple[int, ...]
+    per_channel: tuple[int, ...]
+    is_depthwise: bool
+
+
+def kernel_of(step: Step) -> Kernel:
+    """Return the weights of a step of the kind ``filter``."""
+    layer = step.operation
+    bias = getattr(layer, "bias", None) if getattr(layer, "use_bias", False) else None
+    kind = type(layer).__name__
+    if kind == "BatchNormalization":
+        channels = layer.moving_mean.shape[0]
+        return Kernel(ops.ones((1, channels)), None, (0,), (1, channels), True)
+    if step.part == "depthwise":
+        return _depthwise(layer.depthwise_kernel, None)
+    if kind == "DepthwiseConv2D":
+        return _depthwise(layer.kernel, bias)
+    weights = layer.pointwise_kernel if step.part == "pointwise" else layer.kernel
+    if kind == "Conv2DTranspose":
+        return Kernel(weights, bias, (0, 1, 3), (1, 1, -1, 1), False)
+    axes = tuple(range(len(weights.shape) - 1))
+    is_depthwise = len(axes) == 3 and getattr(layer, "groups", 1) > 1 and weights.shape[2] == 1
+    return Kernel(weights, bias, axes, (1,) * len(axes) + (-1,), is_depthwise)
+
+
+def _depthwise(weights: Any, bias: Any) -> Kernel:
+    return Kernel(weights, bias, (0, 1), (1, 1, *weights.shape[2:]), True)
+
+
+def convolved(step: Step, x: Any, weights: Any) -> Any:
+    """Return what a filter gives, without its bias."""
+    layer, kind = step.operation, type(step.operation).__name__
+    if kind == "BatchNormalization":
+        return x * ops.reshape(weights, (-1,))
+    if kind == "Dense":
+        return ops.matmul(x, weights)
+    if step.part == "pointwise":
+        return ops.conv(x, weights, strides=1, padding="valid", data_format="channels_last")
+    shape = {
+        "strides": tuple(layer.strides),
+        "padding": layer.padding,
+        "data_format": "channels_last",
+        "dilation_rate": tuple(layer.dilation_rate),
+    }
+    if step.part == "depthwise" or kind == "DepthwiseConv2D":
+        return ops.depthwise_conv(x, weights, **shape)
+    if kind == "Conv2DTranspose":
+        return ops.conv_transpose(x, weights, output_padding=layer.output_padding, **shape)
+    return ops.conv(x, weights, **shape)
+
+
+def moved(step: Step, numbers: Any, grid: Grid, scheme: Scheme, *, training: bool) -> Any:
+    """Round the result of a layer that moves values, as far as it averages them.
+
+    Args:
+        step: of the kind ``move``.
+        numbers: what the layer makes of whole numbers.
+        grid: of the input.
+        scheme: the integers.
+        training: whether dropout scales the values, which are then on no grid.
+    """
+    kind = type(step.operation).__name__
+    if kind == "AveragePooling2D":
+        return through(_rounded_mean(numbers, grid, scheme), numbers)
+    if kind in _RESIZES and getattr(step.operation, "interpolation", "bilinear") != "nearest":
+        # XNNPACK rounds a half up, ONNX Runtime cuts off.
+        offset = 0.5 if scheme.file_format == "tflite" else 0.0
+        return through(ops.floor(numbers + (offset + _NEARLY)), numbers)
+    return numbers
+
+
+def _rounded_mean(numbers: Any, grid: Grid, scheme: Scheme) -> Any:
+    """Round a mean: TFLite's kernel away from its own zero, ONNX Runtime's to the nearest even."""
+    if scheme.file_format != "tflite":
+        return ops.round(numbers)
+    lowest = -32767.0 if scheme.is_symmetric else -128.0
+    zero = lowest - grid.least  # the integer of 0
+    stored = numbers + zero
+    return ops.sign(stored) * ops.floor(ops.absolute(stored) + (0.5 + _NEARLY)) - zero
+
+
+def exact_sum(given: list[Any], scales: list[Any], scale: Any, scheme: Scheme) -> Any:
+    """Return the sum of two activations in steps of the result, rounded as in the kernel.
+
+    XNNPACK's multiplies by integers of about 20 bits and shifts; ONNX Runtime's computes in float32.
+    """
+    ratios = [own / scale for own in scales]
+    if scheme.file_format != "tflite" or scheme.is_symmetric:
+        return given[0] * ratios[0] + given[1] * ratios[1]
+    largest = ops.maximum(ratios[0], ratios[1])
+    exponent = ops.floor(ops.log2(largest))
+    factor = ops.power(2.0, 20.0 - exponent)
+    factors = [ops.cast(ops.round(ratio * factor), "int32") for ratio in ratios]
+    shift = ops.cast(20.0 - exponent, "int32")
+    total = sum(ops.cast(x, "int32") * each for x, each in zip(given, factors, strict=True))
+    half = ops.left_shift(ops.ones_like(shift), shift - 1)
+    return ops.cast(ops.right_shift(total + half, shift), "float32")

@@ -1,0 +1,154 @@
+"""Make the models of a run learn in integers, and write what they learned as a float model with its ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from edgeseg.errors import InputError
+from edgeseg.models.clone import copy_weights
+from edgeseg.models.keras_files.load import load_keras_file
+from edgeseg.models.keras_graph import output_names
+from edgeseg.models.opening import at_input_size
+from edgeseg.training.building import RunModels
+from edgeseg.training.config import TrainConfig
+from edgeseg.training.logits import logits_clone
+from edgeseg.training.quantization.kernels import kernel_of
+from edgeseg.training.quantization.network import FakeQuantized, calibrate
+from edgeseg.training.quantization.scheme import Scheme, quantized_weights
+
+#: Training images by which the ranges start.
+CALIBRATION_IMAGES = 32
+
+
+def in_integers(
+    config: TrainConfig, models: RunModels, *, custom_objects: Mapping[str, Any] | None = None
+) -> RunModels:
+    """Return the models of a run as they learn and are validated in integers.
+
+    Args:
+        config: the run, which has ``quantize``.
+        models: in float.
+        custom_objects: code that the teacher's file refers to.
+
+    Raises:
+        InputError: the teacher gives something else than the model.
+        UnsupportedModel: a layer cannot be trained in integers; the text names it.
+    """
+    assert config.quantize is not None
+    scheme = Scheme(config.quantize, config.quantize_for)
+    teacher = None
+    if config.teacher is not None:
+        taught = _teacher(config.teacher, models.learning, custom_objects)
+        teacher = (lambda images: taught(images, training=False)), config.teacher_weight
+    image = models.spec.mean, models.spec.std
+    name = output_names(models.twin)[models.main_output]
+    learning = FakeQuantized(models.learning, scheme, image, teacher=teacher, name=name)
+    validated = FakeQuantized(models.twin, scheme, image, name=name)
+    twin = _alone(validated)
+    return replace(models, learning=_alone(learning), twin=twin, exported=twin, quantized=validated)
+
+
+def _alone(layer: FakeQuantized) -> keras.Model:
+    """Return a functional model of the layer."""
+    given = layer.network.inputs[0]
+    images = keras.Input(batch_shape=given.shape, dtype=given.dtype)
+    return keras.Model(images, layer(images), name=layer.network.name)
+
+
+def _teacher(path: str, learning: keras.Model, custom_objects: Mapping[str, Any] | None) -> keras.Model:
+    """Open the float model that is imitated, at the size of the training images."""
+    size = (int(learning.inputs[0].shape[1]), int(learning.inputs[0].shape[2]))
+    opened = at_input_size(load_keras_file(path, custom_objects=custom_objects), size, custom_objects=custom_objects)
+    taught = logits_clone(opened, size, custom_objects=custom_objects)
+    got, needed = (tuple(tuple(x.shape[1:]) for x in model.outputs) for model in (taught, learning))
+    if got != needed:
+        raise InputError(
+            f"the teacher '{path}' gives {got[0]} for an image, the model {needed[0]}; they must be alike."
+        )
+    taught.trainable = False
+    return taught
+
+
+def start_ranges(models: RunModels, batches: Iterable[Any]) -> None:
+    """Start the ranges of a new run from training images.
+
+    Args:
+        models: made by ``in_integers``.
+        batches: of images as the exported model takes them.
+    """
+    assert models.quantized is not None
+    copy_weights(models.learning, models.twin)
+    calibrate(models.quantized, batches)
+    copy_weights(models.twin, models.learning)
+
+
+@contextmanager
+def on_integers(layer: FakeQuantized) -> Iterator[keras.Model]:
+    """Yield the float model whose weights are those that its integers mean; the weights are put back afterwards.
+
+    A weight in the middle between two integers would be rounded this way here and that way by a converter, which folds
+    the batch norm in another order.
+    """
+    variables = layer.network.weights
+    before = [ops.convert_to_numpy(variable).copy() for variable in variables]
+    limits = ops.convert_to_numpy(layer.limits())
+    try:
+        for step in layer.plan.steps:
+            if step.kind == "filter" and type(step.operation).__name__ != "BatchNormalization":
+                _round_weights(layer, step, limits)
+        yield layer.network
+    finally:
+        for variable, value in zip(variables, before, strict=True):
+            variable.assign(value)
+
+
+def _round_weights(layer: FakeQuantized, step: Any, limits: Any) -> None:
+    kernel = kernel_of(step)
+    largest = layer.scheme.largest_weight(depthwise=kernel.is_depthwise)
+    numbers, scale = (
+        ops.convert_to_numpy(x) for x in quantized_weights(ops.convert_to_tensor(kernel.weights), kernel.axes, largest)
+    )
+    kernel.weights.assign(numbers * scale)
+    if step.norm is None and kernel.bias is None:
+        return
+    low, high = limits[layer.plan.groups[step.inputs[0]]]
+    step_of_input = max(-low, high) / 32767 if layer.scheme.is_symmetric else (high - low) / 255
+    scale = scale.reshape(-1).astype(np.float64)
+    norm = step.norm
+    if norm is None:
+        unit = step_of_input * scale
+        kernel.bias.assign(np.round(ops.convert_to_numpy(kernel.bias) / unit) * unit)
+    elif norm.center:
+        mean, variance = (ops.convert_to_numpy(x).astype(np.float64) for x in (norm.moving_mean, norm.moving_variance))
+        factor = 1 / np.sqrt(variance + norm.epsilon)
+        if norm.scale:
+            factor = factor * ops.convert_to_numpy(norm.gamma)
+        shift = -mean * factor if kernel.bias is None else (ops.convert_to_numpy(kernel.bias) - mean) * factor
+        unit = np.maximum(step_of_input * scale * np.abs(factor), 1e-30)
+        folded = shift + ops.convert_to_numpy(norm.beta)
+        norm.beta.assign(np.round(folded / unit) * unit - shift)
+
+
+class FreezeBatchNorm(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no type information
+    """Freezes the batch norms of a run in integers from an epoch on, so that they are what is folded.
+
+    Args:
+        model: what learns, made by ``in_integers``.
+        epoch: epochs with the batch's own statistics.
+    """
+
+    def __init__(self, model: keras.Model, epoch: int) -> None:
+        super().__init__()
+        (self._layer,) = (layer for layer in model.layers if isinstance(layer, FakeQuantized))
+        self._epoch = epoch
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Freeze them where it is time; also in a run that is resumed."""
+        self._layer.frozen.assign(1.0 if epoch >= self._epoch else 0.0)
