@@ -17,7 +17,8 @@ from edgeseg_converters.recipes import DEFAULT_OPSET, OPSETS, AccuracyGate, Reci
 
 if TYPE_CHECKING:
     from edgeseg.datasets import Data
-    from edgeseg_converters.calibration import CalibrationSet
+    from edgeseg.models.learned_ranges import LearnedRanges
+from edgeseg_converters.calibration import CalibrationSet
 
 #: Targets with compilers that check op versions, which only TensorFlow's quantizer raises.
 VERSION_CHECKING: tuple[Target, ...] = ("nnapi", "edgetpu")
@@ -54,6 +55,8 @@ class Quantization:
         ptq: what is done to the float file before ``int8``: ``equalize`` scales its channels to similar ranges, which
             changes nothing in float; ``best`` does it where images that did not calibrate keep more of their classes;
             ``off`` does nothing. The targets nnapi and edgetpu, whose quantizer takes no file, do nothing either.
+        learned: ranges of a model that was trained in integers, see ``edgeseg.models.read_ranges``, for artifacts of
+            the precision that it was trained for; what has none is calibrated on the images.
     """
 
     __repr__ = short_repr
@@ -68,6 +71,15 @@ class Quantization:
     rescue: bool = False
     method: CalibrationMethod | None = None
     ptq: Ptq = "best"
+    learned: LearnedRanges | None = None
+
+    def takes_learned(self, recipe: Recipe, target: Target = "generic") -> bool:
+        """Return whether an artifact is given the learned ranges: TensorFlow's quantizer takes none."""
+        return (
+            self.learned is not None
+            and self.learned.precision == recipe.precision
+            and not (target in VERSION_CHECKING and recipe.precision == "int8")
+        )
 
     def measures(self, recipes: Iterable[Recipe]) -> bool:
         """Return whether the accuracy of some of the artifacts is measured."""
@@ -131,6 +143,8 @@ class ExportOptions:
             raise InputError(f"unknown ptq '{quantization.ptq}'; accepted: {', '.join(get_args(Ptq))}.")
         if quantization.ptq != "equalize":
             return
+        if quantization.learned is not None:
+            raise InputError("`ptq='equalize'` scales channels whose ranges were learned: omit `ptq`, or `learned`.")
         if not any(recipe.precision == "int8" for recipe in recipes):
             raise InputError("`ptq='equalize'` is for int8, and none is made: omit `ptq`, or add `precision='int8'`.")
         if self.target in VERSION_CHECKING:

@@ -356,7 +356,7 @@ Runs on the Keras backend that KERAS_BACKEND names: tensorflow, or jax.
 )
 @_setting(
     "quantize",
-    help="Go on from a trained model in the integers of the file that is exported, a few epochs; its ranges are learned.",
+    help="Go on from a trained model, a few epochs, rounding as the exported file does; the ranges are learned.",
 )
 @_setting("quantize_for", help="Format whose integers and rounding are followed; the other can be exported too.")
 @_setting(

@@ -73,10 +73,10 @@ class FakeQuantized(keras.layers.Layer):  # type: ignore[misc]  # keras has no t
         """Return logits ``(B, H, W, C)`` float32 that the integers of the file mean."""
         grids = self._grids()
         values: dict[int, Any] = {}
-        values[0] = self._image(images, grids[self.plan.groups[0]], exact=not training)
+        values[0] = self._image(images, grids[0], exact=not training)
         for step in self.plan.steps:
             self._run(step, values, grids, training=bool(training))
-        result = values[self.plan.output] * grids[self.plan.groups[self.plan.output]].scale
+        result = values[self.plan.output] * grids[self.plan.output].scale
         if training and self._teacher is not None:
             teach, weight = self._teacher
             logits = ops.stop_gradient(teach(images))
@@ -94,9 +94,18 @@ class FakeQuantized(keras.layers.Layer):  # type: ignore[misc]  # keras has no t
         ends = self.starts * ops.exp(_RATE * self.learned)
         return ops.stack([ends[:, 0], ops.minimum(ends[:, 1], self._caps)], axis=-1)
 
-    def _grids(self) -> list[Grid]:
-        ends = self.limits()
-        return [self.scheme.grid(ends[index, 0], ends[index, 1]) for index in range(self.plan.num_groups)]
+    def _grids(self) -> dict[int, Grid]:
+        """Return the integers of each value."""
+        ends, made = self.limits(), {}
+        for value, group in self.plan.groups.items():
+            key = group, self.scheme.ends_at_zero and value in self.plan.nonnegative
+            if key not in made:
+                low = ops.zeros_like(ends[group, 0]) if key[1] else ends[group, 0]
+                made[key] = self.scheme.grid(low, ends[group, 1])
+        return {
+            value: made[group, self.scheme.ends_at_zero and value in self.plan.nonnegative]
+            for value, group in self.plan.groups.items()
+        }
 
     def _image(self, images: Any, grid: Grid, *, exact: bool) -> Any:
         """Return the numbers of normalized images, which the file makes of bytes by a 1x1 depthwise convolution."""
@@ -108,18 +117,22 @@ class FakeQuantized(keras.layers.Layer):  # type: ignore[misc]  # keras has no t
         sums = 127.0 * pixels + biases
         return ops.clip(ops.round(sums * (scales / grid.scale)), grid.least, grid.most)
 
-    def _run(self, step: Step, values: dict[int, Any], grids: list[Grid], *, training: bool) -> None:
-        groups = self.plan.groups
+    def _run(self, step: Step, values: dict[int, Any], grids: Mapping[int, Grid], *, training: bool) -> None:
         given = [values[value] for value in step.inputs]
-        if step.kind in ("move", "concat"):
-            out = _called(step, values)
-            if step.kind == "move":
-                grid = grids[groups[step.inputs[0]]]
-                out = [moved(step, out[0], grid, self.scheme, training=training), *out[1:]]
-            values.update(zip(step.outputs, out, strict=True))
+        if step.kind == "move":
+            first, *others = _called(step, values)
+            first = moved(step, given[0], first, grids[step.inputs[0]], self.scheme, training=training)
+            values.update(zip(step.outputs, [first, *others], strict=True))
             return
         (result,) = step.outputs
-        grid, sources = grids[groups[result]], [grids[groups[value]] for value in step.inputs]
+        grid, sources = grids[result], [grids[value] for value in step.inputs]
+        if step.kind == "concat":
+            alike = [
+                x if source is grid else clipped(rounded(x * (source.scale / grid.scale)), grid.least, grid.most)
+                for x, source in zip(given, sources, strict=True)
+            ]
+            (values[result],) = _called(step, dict(zip(step.inputs, alike, strict=True)))
+            return
         least, most = grid.limits("linear" if step.activation == "sigmoid" else step.activation)
         if step.kind == "filter":
             numbers = self._filtered(step, given[0], sources[0], grid, training=training)
@@ -217,10 +230,10 @@ class FakeQuantized(keras.layers.Layer):  # type: ignore[misc]  # keras has no t
 
     def ranges(self) -> LearnedRanges:
         """Return the ranges as they are now."""
-        ends = ops.convert_to_numpy(self.limits())
+        ends = [_on_grid(float(low), float(high), self.scheme) for low, high in ops.convert_to_numpy(self.limits())]
         return LearnedRanges(
             precision=self.scheme.precision,
-            limits={name: (float(ends[g, 0]), float(ends[g, 1])) for name, g in self.plan.learned_names().items()},
+            limits={name: ends[group] for name, group in self.plan.learned_names().items()},
         )
 
     def get_config(self) -> dict[str, Any]:
@@ -292,6 +305,15 @@ def _least_error(values: NDArray[np.float32], ends: tuple[float, float], scheme:
 
     best = min(_SHARES, key=error)
     return float(low * best), float(high * best)
+
+
+def _on_grid(low: float, high: float, scheme: Scheme) -> tuple[float, float]:
+    """Return a range that begins at an integer: where one is half way between two, quantizers differ."""
+    if scheme.is_symmetric:
+        return low, high
+    scale = (high - low) / 255
+    least = round(low / scale)
+    return least * scale, (least + 255) * scale
 
 
 def _called(step: Step, values: Mapping[int, Any]) -> list[Any]:

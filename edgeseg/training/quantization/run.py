@@ -69,9 +69,7 @@ def _teacher(path: str, learning: keras.Model, custom_objects: Mapping[str, Any]
     taught = logits_clone(opened, size, custom_objects=custom_objects)
     got, needed = (tuple(tuple(x.shape[1:]) for x in model.outputs) for model in (taught, learning))
     if got != needed:
-        raise InputError(
-            f"the teacher '{path}' gives {got[0]} for an image, the model {needed[0]}; they must be alike."
-        )
+        raise InputError(f"the teacher '{path}' gives maps {got[0]}, the model {needed[0]}; give one that is alike.")
     taught.trainable = False
     return taught
 

@@ -36,6 +36,14 @@ class Scheme:
         """Whether activations have no zero point."""
         return self.precision == "w8a16"
 
+    @property
+    def ends_at_zero(self) -> bool:
+        """Whether what a ReLU gives has a range that begins at zero, also where it is joined to other values.
+
+        ONNX Runtime's quantizer lets that range do what the ReLU does, and its kernel of Concat takes several scales.
+        """
+        return self.file_format == "onnx"
+
     def largest_weight(self, *, depthwise: bool) -> int:
         """Return the integer of the largest weight of a channel."""
         return 127 if depthwise or self.file_format != "onnx" else 64

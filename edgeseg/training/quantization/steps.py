@@ -79,6 +79,7 @@ class Plan:
         names: of the values, by number; a value that is no activation, such as the places of maxima, has none.
         groups: for each value with a name the number of its range; values of one scale have the same.
         num_groups: how many ranges there are.
+        nonnegative: values that a ReLU gives, or that are such values moved.
     """
 
     steps: tuple[Step, ...]
@@ -86,6 +87,7 @@ class Plan:
     names: dict[int, str]
     groups: dict[int, int]
     num_groups: int
+    nonnegative: frozenset[int]
 
     def learned_names(self) -> dict[str, int]:
         """Return the number of the range of each value, by the value's name."""
@@ -340,7 +342,7 @@ def _activation_of(call: _Call) -> str:
 def _refused(call: _Call, reason: str) -> UnsupportedModel:
     why = f": {reason}" if reason else ""
     return UnsupportedModel(
-        f"'{call.name}' ({type(call.operation).__name__}) cannot be trained in integers{why}; train without `quantize`, "
+        f"'{call.name}' ({type(call.operation).__name__}) cannot be trained in integers{why}; omit `quantize`, "
         "and quantize at the export."
     )
 
@@ -360,7 +362,19 @@ def _grouped(steps: Sequence[Step], output: int, names: dict[int, str]) -> Plan:
             above.update(dict.fromkeys(others, first))
     roots: dict[int, int] = {}
     groups = {value: roots.setdefault(find(value), len(roots)) for value in names}
-    return Plan(steps=tuple(steps), output=output, names=names, groups=groups, num_groups=len(roots))
+    nonnegative: set[int] = set()
+    for step in steps:
+        moved = step.kind == "move" and step.inputs[0] in nonnegative
+        if moved or step.activation in ("relu", "relu6", "sigmoid"):
+            nonnegative.update(value for value in step.outputs if value in names)
+    return Plan(
+        steps=tuple(steps),
+        output=output,
+        names=names,
+        groups=groups,
+        num_groups=len(roots),
+        nonnegative=frozenset(nonnegative),
+    )
 
 
 def _tied(step: Step, names: dict[int, str]) -> Iterator[int]:
