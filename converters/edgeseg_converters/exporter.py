@@ -341,18 +341,12 @@ class Exporter:
         with untouched(prepared.model), float32_policy():
             expected = reference(prepared, samples) if samples else None
             domain = compare(prepared.graph, images.calibration, prepared.spec) if images.calibration else None
-        learned = self.quantization.learned
-        integers = Integers(
-            self.quantization,
-            images,
-            domain=domain,
-            learned=None if learned is None else LearnedLimits(learned, prepared.model, prepared.spec),
-            progress=progress,
-        )
-        plans = [
-            _Plan.of(recipe, self.options, learned=self.quantization.takes_learned(recipe, self.options.target))
-            for recipe in self.recipes
-        ]
+        takes = [self.quantization.takes_learned(recipe, self.options.target) for recipe in self.recipes]
+        learned = None
+        if any(takes) and self.quantization.learned is not None:
+            learned = LearnedLimits(self.quantization.learned, prepared.model, prepared.spec)
+        integers = Integers(self.quantization, images, domain=domain, learned=learned, progress=progress)
+        plans = [_Plan.of(recipe, self.options, learned=one) for recipe, one in zip(self.recipes, takes, strict=True)]
         rewritten_and_frozen = _FrozenModels(prepared, plans)
         for recipe, plan in zip(self.recipes, plans, strict=True):
             start = time.perf_counter()

@@ -144,7 +144,7 @@ class ExportOptions:
         if quantization.ptq != "equalize":
             return
         if quantization.learned is not None:
-            raise InputError("`ptq='equalize'` scales channels whose ranges were learned: omit `ptq`, or `learned`.")
+            raise InputError("`ptq='equalize'` scales channels, and the model learned their ranges: omit `ptq`.")
         if not any(recipe.precision == "int8" for recipe in recipes):
             raise InputError("`ptq='equalize'` is for int8, and none is made: omit `ptq`, or add `precision='int8'`.")
         if self.target in VERSION_CHECKING:

@@ -291,6 +291,7 @@ def _export(
         raise missing_extra("edgeseg export", "convert") from error
 
     data = quantization.data
+    quantization = dataclasses.replace(quantization, learned=_model.learned_ranges(model))
     exporter = Exporter(recipes, options=options, quantization=quantization)
     samples = None
     if verification.verify:

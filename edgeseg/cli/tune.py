@@ -215,6 +215,8 @@ def _tune(
     except ModuleNotFoundError as error:
         raise missing_extra("edgeseg tune", "convert") from error
     open_device(device)  # a wrong name is refused before a model is opened
+    quantization = dataclasses.replace(options.quantization, learned=_model.learned_ranges(model))
+    options = dataclasses.replace(options, quantization=quantization)
     classes = open_classes(data) if is_labeled(data) else None
     progress("opening the model", 0, 0)
     opened = request.open(model, classes)

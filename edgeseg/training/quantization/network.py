@@ -282,7 +282,8 @@ def calibrate(layer: FakeQuantized, batches: Iterable[Any]) -> None:
         name: _least_error(np.concatenate(samples[group]), ends[group], layer.scheme) for name, group in groups.items()
     }
     image = [(end - layer._mean) / layer._std for end in (0.0, 255.0)]
-    limits["image"] = min(0.0, float(image[0].min())), max(0.0, float(image[1].max()))
+    whole = min(0.0, float(image[0].min())), max(0.0, float(image[1].max()))
+    limits["image"] = _on_grid(*whole, layer.scheme)
     layer.start_at(limits)
 
 
