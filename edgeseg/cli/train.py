@@ -23,6 +23,7 @@ from edgeseg.training.config import (
     FINAL_LEARNING_RATES,
     FORMER_PRESETS,
     OPTIMIZER_DEFAULTS,
+    QUANTIZE_RATE,
     RECALIBRATION_WITH_EMA,
     WARMUP_EPOCHS,
     TrainConfig,
@@ -250,7 +251,7 @@ Runs on the Keras backend that KERAS_BACKEND names: tensorflow, or jax.
     "learning_rate",
     type=_POSITIVE,
     help="Peak learning rate.",
-    if_omitted=f"{_by_optimizer(0)}; a twentieth with --quantize",
+    if_omitted=f"{_by_optimizer(0)}; {QUANTIZE_RATE:g} of that with --quantize",
 )
 @_setting(
     "nominal_batch_size",
@@ -364,7 +365,7 @@ Runs on the Keras backend that KERAS_BACKEND names: tensorflow, or jax.
     type=click.IntRange(0),
     metavar="N",
     help="First epochs in which batch norms take the batch's statistics; then they are frozen.",
-    if_omitted="a third",
+    if_omitted="a third of --epochs",
 )
 @_setting(
     "teacher",

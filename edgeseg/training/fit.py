@@ -26,12 +26,12 @@ from edgeseg.training.building import RunModels, build_models
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.distribution import Distribution, start
 from edgeseg.training.feed import Feed, SplitFeed
+from edgeseg.training.integers import CALIBRATION_IMAGES, FreezeBatchNorm, in_integers, start_ranges
 from edgeseg.training.objective.metrics import make_metrics
 from edgeseg.training.objective.optimizers import make_optimizer
 from edgeseg.training.objective.phases import phases_of
 from edgeseg.training.objective.schedules import schedule_of
 from edgeseg.training.output_losses import OutputLosses
-from edgeseg.training.quantization.run import CALIBRATION_IMAGES, FreezeBatchNorm, in_integers, start_ranges
 from edgeseg.training.recipes.record import differences, record
 from edgeseg.training.run.checkpoint import RunFiles
 from edgeseg.training.run.epoch_end import EarlyStopping, EpochEnd

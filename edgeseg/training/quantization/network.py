@@ -25,6 +25,9 @@ from edgeseg.training.quantization.steps import Plan, Slot, Step, plan_of
 # weights an optimizer that normalizes its steps moves an end by 0.1 % a step.
 _RATE = 10.0
 
+# Of a channel whose weights are all zero the scale is so small that a bias may have no int32.
+_LARGEST_BIAS = 2.0**31
+
 # What a ReLU6 gives at most; no integer needs to mean more.
 _RELU6 = 6.0
 
@@ -53,6 +56,8 @@ class FakeQuantized(keras.layers.Layer):  # type: ignore[misc]  # keras has no t
         name: str | None = None,
     ) -> None:
         super().__init__(name=name, dtype="float32")
+        # XLA on a CPU takes minutes to compile so many small ops; TensorFlow runs them as they are.
+        self.supports_jit = keras.backend.backend() != "tensorflow"
         self.plan: Plan = plan_of(network)
         self.network, self.scheme = network, scheme
         self._mean, self._std = (np.asarray(values, np.float32) for values in image)
@@ -62,7 +67,7 @@ class FakeQuantized(keras.layers.Layer):  # type: ignore[misc]  # keras has no t
         self.starts = self.add_weight(name="range_starts", shape=shape, initializer="zeros", trainable=False)
         self.learned = self.add_weight(name="ranges", shape=shape, initializer="zeros", trainable=True)
         self.frozen = self.add_weight(name="batch_norm_frozen", shape=(), initializer="zeros", trainable=False)
-        self._caps = _caps(self.plan)
+        self._caps, self._learns = _caps(self.plan), _learns(self.plan)
         self.built = True
 
     def compute_output_shape(self, input_shape: Any) -> Any:
@@ -91,7 +96,7 @@ class FakeQuantized(keras.layers.Layer):  # type: ignore[misc]  # keras has no t
 
     def limits(self) -> Any:
         """Return the ranges, ``(R, 2)``: the ends that are reached."""
-        ends = self.starts * ops.exp(_RATE * self.learned)
+        ends = self.starts * ops.exp(_RATE * self.learned * self._learns)
         return ops.stack([ends[:, 0], ops.minimum(ends[:, 1], self._caps)], axis=-1)
 
     def _grids(self) -> dict[int, Grid]:
@@ -162,28 +167,48 @@ class FakeQuantized(keras.layers.Layer):  # type: ignore[misc]  # keras has no t
             steps = source.scale * ops.reshape(scale, (-1,))
             sums = convolved(step, x, numbers)
             if bias is not None:
-                sums = sums + ops.round(bias / steps)
+                biases = ops.round(bias / steps)
+                if self.scheme.file_format == "tflite" and not self.scheme.is_symmetric:
+                    # litert-quantizer cuts what does not fit into an integer; ONNX Runtime's widens the scale.
+                    biases = ops.clip(biases, -_LARGEST_BIAS, _LARGEST_BIAS)
+                sums = sums + biases
             return sums * (steps / grid.scale)
         numbers, scale = quantized_weights(kernel.weights, kernel.axes, largest)
-        y = convolved(step, x, numbers) * (source.scale * ops.reshape(scale, (-1,)))
-        if bias is not None:
-            y = y + bias
-        if norm is not None:
-            y = self._normalized(norm, y)
-        return y / grid.scale
+        sums, steps = convolved(step, x, numbers), source.scale * ops.reshape(scale, (-1,))
+        # Numbers for each channel are combined first: an image has a million times as many values.
+        if norm is None:
+            result = sums * (steps / grid.scale)
+            return result if bias is None else result + bias / grid.scale
+        mean, variance = self._statistics(norm, sums, steps, bias)
+        factor = ops.rsqrt(variance + norm.epsilon)
+        if norm.scale:
+            factor = factor * norm.gamma
+        shift = -mean * factor if bias is None else (bias - mean) * factor
+        if norm.center:
+            shift = shift + norm.beta
+        return sums * (steps * factor / grid.scale) + shift / grid.scale
 
-    def _normalized(self, norm: keras.layers.BatchNormalization, y: Any) -> Any:
-        """Normalize by the batch's statistics, or by those of before once they are frozen."""
-        mean, variance = norm.moving_mean, norm.moving_variance
-        if norm.trainable:
-            batch_mean, batch_variance = ops.moments(y, axes=(0, 1, 2))
-            keep = self.frozen + (1.0 - self.frozen) * norm.momentum
-            for moving, batch in ((mean, batch_mean), (variance, batch_variance)):
-                moving.assign(moving * keep + ops.stop_gradient(batch) * (1.0 - keep))
-            is_frozen = self.frozen > 0.5
-            mean = ops.where(is_frozen, mean, batch_mean)
-            variance = ops.where(is_frozen, variance, batch_variance)
-        return _scaled(norm, y - mean, ops.rsqrt(variance + norm.epsilon))
+    def _statistics(self, norm: keras.layers.BatchNormalization, sums: Any, steps: Any, bias: Any) -> tuple[Any, Any]:
+        """Return mean and variance that a batch norm takes: the batch's, or those of before once they are frozen.
+
+        Args:
+            norm: its moving averages follow the batch until then.
+            sums: what it normalizes, in whole numbers.
+            steps: what one of them means, for each channel.
+            bias: of each channel, or ``None``.
+        """
+        mean, variance = ops.convert_to_tensor(norm.moving_mean), ops.convert_to_tensor(norm.moving_variance)
+        if not norm.trainable:
+            return mean, variance
+        batch_mean, batch_variance = ops.moments(sums, axes=(0, 1, 2))
+        batch_mean, batch_variance = batch_mean * steps, batch_variance * ops.square(steps)
+        if bias is not None:
+            batch_mean = batch_mean + bias
+        keep = self.frozen + (1.0 - self.frozen) * norm.momentum
+        for moving, batch in ((norm.moving_mean, batch_mean), (norm.moving_variance, batch_variance)):
+            moving.assign(moving * keep + ops.stop_gradient(batch) * (1.0 - keep))
+        is_frozen = self.frozen > 0.5
+        return ops.where(is_frozen, mean, batch_mean), ops.where(is_frozen, variance, batch_variance)
 
     # What is not part of a training step.
 
@@ -325,11 +350,6 @@ def _called(step: Step, values: Mapping[int, Any]) -> list[Any]:
     return list(keras.tree.flatten(step.operation(*args, **kwargs)))
 
 
-def _scaled(norm: Any, y: Any, factor: Any) -> Any:
-    y = y * (factor * norm.gamma if norm.scale else factor)
-    return y + norm.beta if norm.center else y
-
-
 def _folded(weights: Any, per_channel: Any, bias: Any, norm: Any) -> tuple[Any, Any]:
     """Return a kernel and its bias with a batch norm in them."""
     if norm is None:
@@ -348,6 +368,12 @@ def _fixed(plan: Plan) -> set[str]:
 
 def _sigmoid_limit(scheme: Scheme) -> float:
     return 32767 / 32768 if scheme.is_symmetric else 255 / 256
+
+
+def _learns(plan: Plan) -> NDArray[np.float32]:
+    """Return ``(R, 1)``: 0 for the ranges that are known, those of the image's bytes and of a sigmoid, else 1."""
+    known = {plan.groups[0], *(group for name, group in plan.learned_names().items() if name in _fixed(plan))}
+    return np.array([[0.0 if group in known else 1.0] for group in range(plan.num_groups)], np.float32)
 
 
 def _caps(plan: Plan) -> NDArray[np.float32]:

@@ -16,7 +16,7 @@ from edgeseg.errors import InputError
 from edgeseg.models.keras_files.class_metrics import compile_class_metrics
 from edgeseg.models.keras_files.load import fill_model, read_training_state, save_model
 from edgeseg.training.building import RunModels
-from edgeseg.training.quantization.run import on_integers
+from edgeseg.training.quantization.weights import on_integers
 from edgeseg.training.run.curves import save_curves
 from edgeseg.training.run.folder import BEST, CHECKPOINTS, FINAL, HISTORY, LAST, SETTINGS
 

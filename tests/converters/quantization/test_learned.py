@@ -19,8 +19,8 @@ from edgeseg.runtime import open_artifact
 from edgeseg.segmenter import Segmenter
 from edgeseg.spec import ModelSpec, default_palette
 from edgeseg.training.quantization.network import FakeQuantized, calibrate, fake_quantized
-from edgeseg.training.quantization.run import on_integers
 from edgeseg.training.quantization.scheme import Scheme
+from edgeseg.training.quantization.weights import on_integers
 from edgeseg_converters import Quantization, export
 
 SIZE = (64, 96)
@@ -97,8 +97,9 @@ def test_the_file_computes_what_was_trained(
     layer = fake_quantized(best, ranges, IMAGE, Scheme(precision, file_format))
     expected = ops.convert_to_numpy(layer(normalized)).argmax(-1)
     as_float = ops.convert_to_numpy(best(normalized)).argmax(-1)
-    # Measured: all pixels are the same, and in int8 0.08 % are not the float model's.
-    assert np.mean(answers == expected) >= 0.9999
+    # Measured: all pixels are the same in int8, where 0.08 % are not the float model's. The sums of w8a16 exceed 2^24,
+    # up to which float32 is exact: 0.02 % differ.
+    assert np.mean(answers == expected) >= (0.9999 if precision == "int8" else 0.999)
     if precision == "int8":
         assert np.mean(answers == as_float) < 0.9999
 

@@ -21,7 +21,7 @@ from edgeseg.datasets.splitting import split
 from edgeseg.drawing.look import Look
 from edgeseg.sources import frames
 from edgeseg.spec import ModelSpec
-from edgeseg.training.config import OPTIMIZER_DEFAULTS, TrainConfig
+from edgeseg.training.config import OPTIMIZER_DEFAULTS, QUANTIZE_RATE, TrainConfig
 from edgeseg.training.data.augment import Augmentation
 from edgeseg.training.run.options import RunOptions
 from edgeseg_converters.options import DEFAULT_METHOD, ExportOptions, Quantization
@@ -212,7 +212,8 @@ def test_help_shows_the_defaults_of_functions(
 def test_what_is_described_is_what_happens() -> None:
     train, export = listed(command_of("train")), listed(command_of("export"))
     rates = ", ".join(f"{name} {rate:g}" for name, (rate, _) in OPTIMIZER_DEFAULTS.items())
-    assert train["--learning-rate"].default == f"({rates})"
+    assert train["--learning-rate"].default == f"({rates}; {QUANTIZE_RATE:g} of that with --quantize)"
+    assert train["--batch-norm-epochs"].default == "(a third of --epochs)"
     assert export["--opset"].default == f"({DEFAULT_OPSET})"
     assert export["--calibration-method"].default == f"({DEFAULT_METHOD}, minmax of w8a16)"
     for name in ("predict", "camera", "evaluate"):

@@ -1,4 +1,4 @@
-"""``training.quantization.run``: runs of a few steps: what is written, resumed and refused."""
+"""``training.integers`` and ``training.quantization.weights``: runs of a few steps: written, resumed and refused."""
 
 from __future__ import annotations
 
