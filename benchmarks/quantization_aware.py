@@ -79,6 +79,7 @@ def main() -> None:
     parser.add_argument("data", nargs="?", type=Path, help="CamVid")
     parser.add_argument("--variant", action="append", choices=VARIANTS)
     parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--crop-size", type=int, nargs=2, metavar=("H", "W"), default=(192, 256))
     parser.add_argument("--num-images", type=int, default=100, help="to calibrate with")
     parser.add_argument("--work", type=Path, default=Path("qat_work"))
     parser.add_argument("--output", type=Path)
@@ -90,9 +91,10 @@ def main() -> None:
     if arguments.data is None:
         parser.error("name the folder of CamVid")
     entries = []
+    arguments.crop_size = tuple(arguments.crop_size)
     for variant in arguments.variant or VARIANTS:
         folder = arguments.work / variant.replace(" ", "-").replace(",", "")
-        settings = {"epochs": arguments.epochs, "batch_size": 8}
+        settings: dict[str, Any] = {"epochs": arguments.epochs, "batch_size": 8, "crop_size": arguments.crop_size}
         path, minutes = trained(variant, arguments.data, folder, settings)
         for file_format in _FORMATS:
             _, before = exported(folder / "float.keras", arguments.data, arguments.num_images, file_format)

@@ -270,7 +270,7 @@ Runs on the Keras backend that KERAS_BACKEND names: tensorflow, or jax.
     "warmup_epochs",
     type=click.IntRange(0),
     help="Epochs of warm-up.",
-    if_omitted=f"{WARMUP_EPOCHS}, fewer in a shorter run",
+    if_omitted=f"{WARMUP_EPOCHS}, fewer in a shorter run, 0 with --quantize",
 )
 @_setting("warmup", help="Whether the learning rate rises with every step, or with every epoch.")
 @_setting(
@@ -369,8 +369,8 @@ Runs on the Keras backend that KERAS_BACKEND names: tensorflow, or jax.
 )
 @_setting(
     "teacher",
-    type=click.Path(exists=True, dir_okay=False),
-    help="Float model file whose logits are imitated, such as MODEL itself.",
+    metavar="MODEL",
+    help="Float model whose logits are imitated, most often MODEL itself.",
 )
 @_setting("teacher_weight", type=_POSITIVE, help="Weight of that beside the loss.")
 @_setting("batch_norm_momentum", type=_BELOW_1, help="Momentum of the moving averages.")

@@ -102,7 +102,8 @@ class TrainConfig:
         ema: momentum of the moving average of the weights, such as 0.99; then the average is validated and exported. No
             average when ``None``.
         schedule: of the learning rate after the warm-up, see ``EpochSchedule``.
-        warmup_epochs: epochs of warm-up, fewer than ``epochs``; ``None`` is 2, or all but the last where that is less.
+        warmup_epochs: epochs of warm-up, fewer than ``epochs``; ``None`` is 2, or all but the last where that is less,
+            and 0 with ``quantize``, as a trained model needs none.
         warmup: ``linear`` rises with every step from 0, ``staircase`` with every epoch.
         final_learning_rate: where cosine and step end, as a share of the peak; 0 and 0.01 when ``None``.
         decay_rate: of the exponential schedule, for each epoch.
@@ -131,11 +132,12 @@ class TrainConfig:
         early_stopping_on: the column of the history that is watched for it.
         mixed_precision: computes in that type, keeps weights in float32; for GPUs.
         quantize: round weights and activations in training as an exported file of that precision does, whose ranges are
-            then those that were learned. The run starts from a trained model.
+            then those that were learned. The run starts from a model file, from ``weights``, or from packaged ones.
         quantize_for: the format whose kernels are followed; the other one can be made too.
         batch_norm_epochs: epochs of such a run in which batch norms take the statistics of the batch; then they are
             frozen, as they are folded. A third of ``epochs`` when ``None``.
-        teacher: a model file whose logits such a run imitates, most often the one that it starts from.
+        teacher: a model file, or the name of a packaged model, whose logits such a run imitates; most often what the
+            run starts from.
         teacher_weight: of the divergence (Kullback-Leibler) of those logits, beside the loss.
         seed: of the weights, the order and the augmentation, 0 to 2^32 - 1.
     """
@@ -294,13 +296,18 @@ class TrainConfig:
             return
         epochs = self.batch_norm_epochs
         _require("batch_norm_epochs", epochs, epochs is None or 0 <= epochs <= self.epochs, f"0 to {self.epochs}")
-        if not is_model_file(self.model) and self.weights is None:
+        from edgeseg.models.opening import packaged_spec
+
+        is_packaged = packaged_spec(self.model) is not None and not self.model_options
+        if not is_model_file(self.model) and self.weights is None and not is_packaged:
             raise InputError(
                 f"`quantize` goes on from a trained model, and '{self.model}' would start from random weights; give a "
                 "model file, or `weights`."
             )
-        if self.teacher is not None and not os.path.isfile(self.teacher):  # noqa: PTH113 - false of a name too long
-            raise InputError(f"teacher must be a model file, got '{self.teacher}'.")
+        teacher = self.teacher
+        is_file = teacher is not None and os.path.isfile(teacher)  # noqa: PTH113 - false of a name too long
+        if teacher is not None and not is_file and (is_model_file(teacher) or packaged_spec(teacher) is None):
+            raise InputError(f"teacher must be a model file, or a model with packaged weights, got '{teacher}'.")
         for name, given, why in (
             ("mixed_precision", self.mixed_precision, "integers need float32"),
             ("ema", self.ema, "the ranges are of the weights, not of their average"),
@@ -395,7 +402,9 @@ class TrainConfig:
     @property
     def num_warmup_epochs(self) -> int:
         """The number of warm-up epochs, with the default applied."""
-        return min(WARMUP_EPOCHS, self.epochs - 1) if self.warmup_epochs is None else self.warmup_epochs
+        if self.warmup_epochs is not None:
+            return self.warmup_epochs
+        return 0 if self.quantize is not None else min(WARMUP_EPOCHS, self.epochs - 1)
 
     @property
     def num_recalibration(self) -> int:

@@ -10,11 +10,10 @@ import keras
 
 from edgeseg.errors import InputError
 from edgeseg.models.clone import copy_weights
-from edgeseg.models.keras_files.load import load_keras_file
 from edgeseg.models.keras_graph import output_names
-from edgeseg.models.opening import at_input_size
+from edgeseg.models.opening import ModelRequest, load_model
 from edgeseg.training.building import RunModels
-from edgeseg.training.config import TrainConfig
+from edgeseg.training.config import TrainConfig, is_model_file
 from edgeseg.training.logits import logits_clone
 from edgeseg.training.quantization.network import FakeQuantized, calibrate
 from edgeseg.training.quantization.scheme import Scheme
@@ -61,7 +60,8 @@ def _alone(layer: FakeQuantized) -> keras.Model:
 def _teacher(path: str, learning: keras.Model, custom_objects: Mapping[str, Any] | None) -> keras.Model:
     """Open the float model that is imitated, at the size of the training images."""
     size = (int(learning.inputs[0].shape[1]), int(learning.inputs[0].shape[2]))
-    opened = at_input_size(load_keras_file(path, custom_objects=custom_objects), size, custom_objects=custom_objects)
+    own_code = custom_objects if is_model_file(path) else None
+    opened = load_model(path, ModelRequest(input_size=size, custom_objects=own_code)).model
     taught = logits_clone(opened, size, custom_objects=custom_objects)
     got, needed = (tuple(tuple(x.shape[1:]) for x in model.outputs) for model in (taught, learning))
     if got != needed:

@@ -15,7 +15,8 @@ import pytest
 from keras import layers, ops
 
 from edgeseg.errors import InputError
-from edgeseg.models.keras_files.load import load_keras_file, read_ranges
+from edgeseg.imaging import preprocess, read_image
+from edgeseg.models.keras_files.load import load_keras_file, read_ranges, read_spec
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.fit import train
 from edgeseg.training.quantization.network import fake_quantized
@@ -92,8 +93,10 @@ def test_a_killed_run_ends_as_if_it_had_not_been_and_best_is_a_plain_model(
     assert {type(layer).__module__.partition(".")[0] for layer in best.layers} == {"keras"}  # no edgeseg is needed
     assert ranges.limits["relu"][0] == 0 < ranges.limits["relu"][1]
     # What was validated in integers is what those weights and ranges compute.
-    images = np.random.default_rng(0).uniform(-1, 1, (1, 32, 48, 3)).astype(np.float32)
-    layer = fake_quantized(best, ranges, ((127.5,) * 3, (127.5,) * 3), Scheme("int8"))
+    spec = read_spec(whole.exported)
+    assert spec is not None
+    images = preprocess(read_image(min((shapes_dataset / "val" / "images").iterdir())), spec)[0]
+    layer = fake_quantized(best, ranges, (spec.mean, spec.std), Scheme("int8"))
     error = np.abs(ops.convert_to_numpy(layer(images)) - ops.convert_to_numpy(best(images))).max()
     low, high = ranges.limits["scores"]
     assert 0 < error < 8 * (high - low) / 255
@@ -106,7 +109,10 @@ def test_what_does_not_go_together_is_refused(trained: Path, shapes_dataset: Pat
         ({"freeze_epochs": 1}, "`freeze_epochs` does not go with `quantize`"),
         ({"batch_norm_recalibration": 8}, "`batch_norm_recalibration` does not go with `quantize`"),
         ({"batch_norm_epochs": 4}, "batch_norm_epochs must be 0 to 3, got 4"),
-        ({"teacher": "nowhere.keras"}, "teacher must be a model file, got 'nowhere.keras'"),
+        (
+            {"teacher": "nowhere.keras"},
+            "teacher must be a model file, or a model with packaged weights, got 'nowhere.keras'",
+        ),
         ({"teacher_weight": 2.0}, "teacher_weight does nothing without teacher"),
         ({"quantize": None, "quantize_for": "onnx"}, "quantize_for does nothing without quantize"),
         ({"quantize": "int4"}, "quantize must be one of None, int8, w8a16"),
