@@ -251,7 +251,7 @@ Runs on the Keras backend that KERAS_BACKEND names: tensorflow, or jax.
     "learning_rate",
     type=_POSITIVE,
     help="Peak learning rate.",
-    if_omitted=f"{_by_optimizer(0)}; {QUANTIZE_RATE:g} of that with --quantize",
+    if_omitted=f"{_by_optimizer(0)}, {QUANTIZE_RATE:g} of that with --quantize",
 )
 @_setting(
     "nominal_batch_size",

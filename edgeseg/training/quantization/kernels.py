@@ -19,7 +19,7 @@ _NEARLY = 1e-4
 _RESIZES = frozenset({"Resizing", "UpSampling2D", "UpsampleLike", "ResizeBilinear", "LegacyResize"})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Kernel:
     """The weights of a filter.
 
@@ -45,21 +45,24 @@ def kernel_of(step: Step) -> Kernel:
     kind = type(layer).__name__
     if kind == "BatchNormalization":
         channels = layer.moving_mean.shape[0]
-        return Kernel(ops.ones((1, channels)), None, (0,), (1, channels), True)
+        ones = ops.ones((1, channels))
+        return Kernel(weights=ones, bias=None, axes=(0,), per_channel=(1, channels), is_depthwise=True)
     if step.part == "depthwise":
         return _depthwise(layer.depthwise_kernel, None)
     if kind == "DepthwiseConv2D":
         return _depthwise(layer.kernel, bias)
     weights = layer.pointwise_kernel if step.part == "pointwise" else layer.kernel
     if kind == "Conv2DTranspose":
-        return Kernel(weights, bias, (0, 1, 3), (1, 1, -1, 1), False)
+        return Kernel(weights=weights, bias=bias, axes=(0, 1, 3), per_channel=(1, 1, -1, 1), is_depthwise=False)
     axes = tuple(range(len(weights.shape) - 1))
     is_depthwise = len(axes) == 3 and getattr(layer, "groups", 1) > 1 and weights.shape[2] == 1
-    return Kernel(weights, bias, axes, (1,) * len(axes) + (-1,), is_depthwise)
+    per_channel = (1,) * len(axes) + (-1,)
+    return Kernel(weights=weights, bias=bias, axes=axes, per_channel=per_channel, is_depthwise=is_depthwise)
 
 
 def _depthwise(weights: Any, bias: Any) -> Kernel:
-    return Kernel(weights, bias, (0, 1), (1, 1, *weights.shape[2:]), True)
+    shape = (1, 1, *weights.shape[2:])
+    return Kernel(weights=weights, bias=bias, axes=(0, 1), per_channel=shape, is_depthwise=True)
 
 
 def convolved(step: Step, x: Any, weights: Any) -> Any:

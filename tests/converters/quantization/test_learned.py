@@ -1,4 +1,4 @@
-"""``quantization.learned``, ``training.quantization`` and ``models.learned_ranges``: the file is what was trained."""
+"""``quantization.learned``: the file computes what was trained in integers."""
 
 from __future__ import annotations
 
@@ -113,17 +113,3 @@ def test_ranges_of_another_model_are_refused(model: keras.Model, folder: Path) -
             model, precision="int8", spec=SPEC, data=str(folder),
             quantization=Quantization(learned=ranges, ptq="equalize"),
         )  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ('{"precision": "int4", "limits": {}}', "precision"),
-        ('{"precision": "int8", "limits": {"x": [0.5, 1.0]}}', "the range of 'x' is 0.5 to 1.0, and must hold zero"),
-        ('{"precision": "int8", "limits": {"x": [0.0]}}', "limits"),
-        ("[", "cannot be read"),
-    ],
-)
-def test_ranges_that_cannot_be_right_are_refused(text: str, said: str) -> None:
-    with pytest.raises(InputError, match=said):
-        LearnedRanges.from_json(text)

@@ -1,4 +1,4 @@
-"""``training.integers`` and ``training.quantization.weights``: runs of a few steps: written, resumed and refused."""
+"""``integers`` and ``quantization.weights``: runs of a few steps in integers: written, resumed and refused."""
 
 from __future__ import annotations
 
