@@ -260,13 +260,20 @@ def _announce(
         start_line(config, models.learning, num_images=num_training, num_validation=num_validation, epochs_done=done)
     )
     # On a GPU the model is in its memory. Workers are not asked: JAX waits for all of them before it lists a GPU.
-    on_cpu = options.distribute != "workers" and not keras.distribution.list_devices("gpu")
+    on_cpu = options.distribute != "workers" and not _has_gpu()
     left = bytes_left() if on_cpu else None
     if warning := memory_warning(models.learning, config.batch_size, left):
         options.log(warning)
     sizes = source.image_sizes(_SIZED_IMAGES)
     if warning := size_warning(models.spec, models.learning, sizes, config.batch_size, left):
         options.log(warning)
+
+
+def _has_gpu() -> bool:
+    try:
+        return bool(keras.distribution.list_devices("gpu"))
+    except RuntimeError:  # from JAX without one
+        return False
 
 
 def _fit(run: _Run, callbacks: list[keras.callbacks.Callback]) -> None:
