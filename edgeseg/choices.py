@@ -89,3 +89,6 @@ StoppingColumn = Literal["val_mean_iou", "val_loss", "loss"]
 TutorialRecipe = Literal["segnet-tutorial", "hrnet-tutorial", "deeplab-tutorial", "unet-tutorial", "notes-tutorial"]
 #: Who shares each batch: nobody, the GPUs of this machine, or other processes.
 Distribute = Literal["none", "auto", "workers"]
+#: The precisions that a training can round to, and the formats whose kernels it follows.
+TrainedPrecision = Literal["int8", "w8a16"]
+TrainedFormat = Literal["tflite", "onnx"]

@@ -40,6 +40,7 @@ from edgeseg_converters.openvino.convert import to_openvino
 from edgeseg_converters.options import ExportOptions, Quantization
 from edgeseg_converters.quantization.domain_shift import compare
 from edgeseg_converters.quantization.engines import float_spec
+from edgeseg_converters.quantization.learned import LearnedLimits
 from edgeseg_converters.quantization.make import Integers, QuantizationImages, Quantized
 from edgeseg_converters.recipes import DEFAULT_OPSET, Recipe
 from edgeseg_converters.rewrites import Refused, Rewrite, RewriteResult, rules_for
@@ -346,8 +347,12 @@ class Exporter:
         with untouched(prepared.model), float32_policy():
             expected = reference(prepared, samples) if samples else None
             domain = compare(prepared.graph, images.calibration, prepared.spec) if images.calibration else None
-        integers = Integers(self.quantization, images, domain=domain, progress=progress)
-        plans = [_Plan.of(recipe, self.options) for recipe in self.recipes]
+        takes = [self.quantization.takes_learned(recipe, self.options.target) for recipe in self.recipes]
+        learned = None
+        if any(takes) and self.quantization.learned is not None:
+            learned = LearnedLimits(self.quantization.learned, prepared.model, prepared.spec)
+        integers = Integers(self.quantization, images, domain=domain, learned=learned, progress=progress)
+        plans = [_Plan.of(recipe, self.options, learned=one) for recipe, one in zip(self.recipes, takes, strict=True)]
         rewritten_and_frozen = _FrozenModels(prepared, plans)
         for recipe, plan in zip(self.recipes, plans, strict=True):
             start = time.perf_counter()
@@ -434,9 +439,9 @@ class _Plan:
     dtype: InputDtype
 
     @classmethod
-    def of(cls, recipe: Recipe, options: ExportOptions) -> _Plan:
+    def of(cls, recipe: Recipe, options: ExportOptions, *, learned: bool) -> _Plan:
         rules = rules_for(recipe.format, options.target)
-        chosen = rules.in_order(optimize=options.optimize, precision=recipe.precision)
+        chosen = rules.in_order(optimize=options.optimize, precision=recipe.precision, learned=learned)
         return cls(rules.swaps, chosen, rules.ops, "uint8" if recipe.is_static else "float32")
 
 

@@ -17,7 +17,8 @@ from edgeseg_converters.recipes import DEFAULT_OPSET, OPSETS, AccuracyGate, Reci
 
 if TYPE_CHECKING:
     from edgeseg.datasets import Data
-    from edgeseg_converters.calibration import CalibrationSet
+    from edgeseg.models.learned_ranges import LearnedRanges
+from edgeseg_converters.calibration import CalibrationSet
 
 #: Targets with compilers that check op versions, which only TensorFlow's quantizer raises.
 VERSION_CHECKING: tuple[Target, ...] = ("nnapi", "edgetpu")
@@ -57,6 +58,8 @@ class Quantization:
             ranges; ``head`` cuts off what no class wins by; ``ranges`` chooses ``method``; ``rounding`` chooses the
             integers of the weights layer by layer; ``bias`` corrects the means of the channels. The targets nnapi and
             edgetpu, whose quantizer takes no file, do nothing.
+        learned: ranges of a model that was trained in integers, see ``edgeseg.models.read_ranges``, for artifacts of
+            the precision that it was trained for; what has none is calibrated on the images.
     """
 
     __repr__ = short_repr
@@ -71,6 +74,7 @@ class Quantization:
     rescue: bool = False
     method: CalibrationMethod | None = None
     ptq: str = "best"
+    learned: LearnedRanges | None = None
 
     @property
     def ptq_steps(self) -> tuple[PtqStep, ...]:
@@ -93,6 +97,14 @@ class Quantization:
         if "ranges" in asked and self.method is not None:
             raise InputError("`ptq='ranges'` chooses the calibration method: omit it, or omit `method`.")
         return tuple(step for step in known if step in asked)
+
+    def takes_learned(self, recipe: Recipe, target: Target = "generic") -> bool:
+        """Return whether an artifact is given the learned ranges: TensorFlow's quantizer takes none."""
+        return (
+            self.learned is not None
+            and self.learned.precision == recipe.precision
+            and not (target in VERSION_CHECKING and recipe.precision == "int8")
+        )
 
     def measures(self, recipes: Iterable[Recipe]) -> bool:
         """Return whether the accuracy of some of the artifacts is measured."""
@@ -155,6 +167,8 @@ class ExportOptions:
         asked, steps = quantization.ptq, quantization.ptq_steps
         if not steps or asked == "best":
             return
+        if quantization.learned is not None:
+            raise InputError(f"`ptq='{asked}'` changes what the model learned its ranges for: omit `ptq`.")
         if not any(recipe.precision == "int8" for recipe in recipes):
             raise InputError(f"`ptq='{asked}'` is for int8, and none is made: omit `ptq`, or add `precision='int8'`.")
         if self.target in VERSION_CHECKING:

@@ -18,6 +18,7 @@ from edgeseg.cli._terminal import note
 
 if TYPE_CHECKING:
     from edgeseg.datasets import Classes
+    from edgeseg.models.learned_ranges import LearnedRanges
     from edgeseg.models.opening import OpenedModel
     from edgeseg.spec import ModelSpec
 
@@ -104,6 +105,14 @@ def checked_name(ctx: click.Context, param: click.Parameter, name: str | None) -
             param,
         )
     return name
+
+
+def learned_ranges(model: str | None) -> LearnedRanges | None:
+    """Return the ranges that a training in integers left in a model file; ``None`` of a zoo name, or without any."""
+    from edgeseg.models.keras_files.load import read_ranges
+
+    is_archive = model is not None and Path(model).suffix.lower() == ".keras"
+    return read_ranges(model) if model is not None and is_archive else None
 
 
 name = click.option(

@@ -167,6 +167,7 @@ def _export(
         raise missing_extra("edgeseg export", "convert") from error
 
     data = quantization.data
+    quantization = dataclasses.replace(quantization, learned=_model.learned_ranges(model))
     exporter = Exporter(recipes, options=options, quantization=quantization)
     samples = verification.samples(quantization)
     classes = open_classes(data) if data and is_labeled(data) else None

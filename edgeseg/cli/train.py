@@ -23,6 +23,7 @@ from edgeseg.training.config import (
     FINAL_LEARNING_RATES,
     FORMER_PRESETS,
     OPTIMIZER_DEFAULTS,
+    QUANTIZE_RATE,
     RECALIBRATION_WITH_EMA,
     WARMUP_EPOCHS,
     TrainConfig,
@@ -60,6 +61,7 @@ class _Command(GroupedCommand):
             "augmentation", "scale", "aspect", "rotate", "rotate_degrees", "zoom", "shift", "elastic", "border", "flip",
             "flip_vertical", "blur", "brightness", "contrast", "hsv",
         ),
+        "Training in integers": ("quantize", "quantize_for", "batch_norm_epochs", "teacher", "teacher_weight"),
         "Batch norm": ("batch_norm_momentum", "batch_norm_recalibration"),
         "Run": (
             "recipe", "output_dir", "resume", "metrics", "save_every", "early_stopping", "early_stopping_on", "samples",
@@ -245,7 +247,12 @@ Runs on the Keras backend that KERAS_BACKEND names: tensorflow, or jax.
 )
 @_setting("batch_size", type=click.IntRange(1), help="Images per step.")
 @_setting("optimizer", help="Optimizer; sgd uses Nesterov's momentum.")
-@_setting("learning_rate", type=_POSITIVE, help="Peak learning rate.", if_omitted=_by_optimizer(0))
+@_setting(
+    "learning_rate",
+    type=_POSITIVE,
+    help="Peak learning rate.",
+    if_omitted=f"{_by_optimizer(0)}, {QUANTIZE_RATE:g} of that with --quantize",
+)
 @_setting(
     "nominal_batch_size",
     type=click.IntRange(1),
@@ -263,7 +270,7 @@ Runs on the Keras backend that KERAS_BACKEND names: tensorflow, or jax.
     "warmup_epochs",
     type=click.IntRange(0),
     help="Epochs of warm-up.",
-    if_omitted=f"{WARMUP_EPOCHS}, fewer in a shorter run",
+    if_omitted=f"{WARMUP_EPOCHS}, fewer in a shorter run, 0 with --quantize",
 )
 @_setting("warmup", help="Whether the learning rate rises with every step, or with every epoch.")
 @_setting(
@@ -348,6 +355,24 @@ Runs on the Keras backend that KERAS_BACKEND names: tensorflow, or jax.
         "--hsv", type=(float, float, float), metavar="H S V", help="Largest changes of hue, saturation and value."
     ),
 )
+@_setting(
+    "quantize",
+    help="Go on from a trained model, a few epochs, rounding as the exported file does; the ranges are learned.",
+)
+@_setting("quantize_for", help="Format whose integers and rounding are followed; the other can be exported too.")
+@_setting(
+    "batch_norm_epochs",
+    type=click.IntRange(0),
+    metavar="N",
+    help="First epochs in which batch norms take the batch's statistics; then they are frozen.",
+    if_omitted="a third of --epochs",
+)
+@_setting(
+    "teacher",
+    metavar="MODEL",
+    help="Float model whose logits are imitated, most often MODEL itself.",
+)
+@_setting("teacher_weight", type=_POSITIVE, help="Weight of that beside the loss.")
 @_setting("batch_norm_momentum", type=_BELOW_1, help="Momentum of the moving averages.")
 @_setting(
     "batch_norm_recalibration",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -177,6 +178,8 @@ def _tune(
     except ModuleNotFoundError as error:
         raise missing_extra("edgeseg tune", "convert") from error
     open_device(device)  # a wrong name is refused before a model is opened
+    quantization = dataclasses.replace(options.quantization, learned=_model.learned_ranges(model))
+    options = dataclasses.replace(options, quantization=quantization)
     classes = open_classes(data) if is_labeled(data) else None
     progress("opening the model", 0, 0)
     opened = request.open(model, classes)

@@ -12,6 +12,7 @@ from edgeseg.models.zoo.table import DEFAULT_MODEL, ZOO, find
 if TYPE_CHECKING:
     from edgeseg.models.architecture.fitting import load_weights
     from edgeseg.models.encoders.load import EncoderReport, load_encoder
+    from edgeseg.models.keras_files.load import read_ranges
     from edgeseg.models.weights.load import WeightsReport
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "find",
     "load_encoder",
     "load_weights",
+    "read_ranges",
 ]
 
 # Their modules import keras: they are loaded on first use, so that the table of the zoo stays light.
@@ -32,6 +34,7 @@ _LAZY = {
     "WeightsReport": "edgeseg.models.weights.load",
     "load_encoder": "edgeseg.models.encoders.load",
     "load_weights": "edgeseg.models.architecture.fitting",
+    "read_ranges": "edgeseg.models.keras_files.load",
 }
 
 __getattr__, __dir__ = lazy_names(__name__, _LAZY, extras=dict.fromkeys(_LAZY, "train"))

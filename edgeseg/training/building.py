@@ -19,7 +19,7 @@ from edgeseg.models.clone import Changes, clone, copy_weights
 from edgeseg.models.encoders.load import EncoderReport, create_with_encoder, fit_encoder
 from edgeseg.models.keras_files.load import load_keras_file, read_spec
 from edgeseg.models.keras_graph import as_functional, graph_of, output_names, plain, select_output
-from edgeseg.models.opening import assumed_spec, at_input_size, fed_as_before
+from edgeseg.models.opening import ModelRequest, assumed_spec, at_input_size, fed_as_before, load_model
 from edgeseg.models.preprocessing import conversion_of, size_for, warn_of_faint_images, zoo_model_of
 from edgeseg.spec import ModelSpec, default_class_names
 from edgeseg.training.config import TrainConfig, is_model_file
@@ -27,6 +27,7 @@ from edgeseg.training.distribution import Distribution
 from edgeseg.training.logits import Endings, logits_clone, require_logits
 from edgeseg.training.objective.batch_norm import set_momentum
 from edgeseg.training.objective.pixels import num_classes_of
+from edgeseg.training.quantization.network import FakeQuantized
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +43,8 @@ class RunModels:
         main_output: its position among the twin's outputs.
         spec: how to feed the exported model.
         encoder: what its encoder was filled with; ``None`` where it was not.
+        quantized: of a run in integers, the layer of the twin that computes in them; its network is the float model
+            that is written.
     """
 
     learning: keras.Model
@@ -50,6 +53,7 @@ class RunModels:
     main_output: int
     spec: ModelSpec
     encoder: EncoderReport | None = None
+    quantized: FakeQuantized | None = None
 
     def fit_encoder(self, batches: Iterable[Any]) -> None:
         """Bring the values of a published encoder to the order of 1, where it has no batch norms.
@@ -98,6 +102,9 @@ def build_models(
         UnsupportedModel: Keras cannot rebuild the model, or its output is no map.
     """
     distribution = distribution or Distribution()
+    if model is None and config.quantize is not None and config.weights is None and not is_model_file(config.model):
+        opened = load_model(config.model, ModelRequest(input_size=config.input_size))  # with its packaged weights
+        model, spec = opened.model, opened.spec
     if model is None and not is_model_file(config.model):
         for option, given in (("custom_objects", custom_objects), ("main_output", config.main_output)):
             if given:

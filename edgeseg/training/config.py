@@ -24,6 +24,8 @@ from edgeseg.choices import (
     Resize,
     Schedule,
     StoppingColumn,
+    TrainedFormat,
+    TrainedPrecision,
     Warmup,
 )
 from edgeseg.errors import InputError
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
 OPTIMIZER_DEFAULTS: Mapping[Optimizer, tuple[float, float]] = MappingProxyType(
     {"adamw": (2e-3, 0.02), "adam": (5e-4, 0.0), "sgd": (7e-3, 1e-4), "rmsprop": (1e-3, 0.0)}
 )
+
+#: Factor of the default learning rate for a run in integers, which goes on from a trained model.
+QUANTIZE_RATE = 0.05
 
 #: Default end of the learning rate, as a share of the peak.
 FINAL_LEARNING_RATES: Mapping[Schedule, float] = MappingProxyType({"cosine": 0.0, "step": 0.01})
@@ -87,7 +92,7 @@ class TrainConfig:
         freeze_learning_rate: peak of those epochs; ``learning_rate`` when ``None``.
         freeze_before: first layer after the encoder, for the user's own model; known for the zoo.
         optimizer: ``sgd`` uses Nesterov's momentum; ``rmsprop`` has none, and Keras' ``rho`` of 0.9.
-        learning_rate: peak; ``OPTIMIZER_DEFAULTS`` when ``None``.
+        learning_rate: peak; ``OPTIMIZER_DEFAULTS`` when ``None``, and ``QUANTIZE_RATE`` of that with ``quantize``.
         nominal_batch_size: the learning rate is meant for this batch size and scaled linearly to the real one, as the
             tutorials do with 16; not scaled when ``None``.
         weight_decay: decoupled; biases and batch-norm parameters are exempt. ``OPTIMIZER_DEFAULTS`` when ``None``.
@@ -97,7 +102,8 @@ class TrainConfig:
         ema: momentum of the moving average of the weights, such as 0.99; then the average is validated and exported. No
             average when ``None``.
         schedule: of the learning rate after the warm-up, see ``EpochSchedule``.
-        warmup_epochs: epochs of warm-up, fewer than ``epochs``; ``None`` is 2, or all but the last where that is less.
+        warmup_epochs: epochs of warm-up, fewer than ``epochs``; ``None`` is 2, or all but the last where that is less,
+            and 0 with ``quantize``, as a trained model needs none.
         warmup: ``linear`` rises with every step from 0, ``staircase`` with every epoch.
         final_learning_rate: where cosine and step end, as a share of the peak; 0 and 0.01 when ``None``.
         decay_rate: of the exponential schedule, for each epoch.
@@ -125,6 +131,14 @@ class TrainConfig:
         early_stopping: epochs without a better value of ``early_stopping_on`` after which the run ends.
         early_stopping_on: the column of the history that is watched for it.
         mixed_precision: computes in that type, keeps weights in float32; for GPUs.
+        quantize: round weights and activations in training as an exported file of that precision does, whose ranges are
+            then those that were learned. The run starts from a model file, from ``weights``, or from packaged ones.
+        quantize_for: the format whose kernels are followed; the other one can be made too.
+        batch_norm_epochs: epochs of such a run in which batch norms take the statistics of the batch; then they are
+            frozen, as they are folded. A third of ``epochs`` when ``None``.
+        teacher: a model file, or the name of a packaged model, whose logits such a run imitates; most often what the
+            run starts from.
+        teacher_weight: of the divergence (Kullback-Leibler) of those logits, beside the loss.
         seed: of the weights, the order and the augmentation, 0 to 2^32 - 1.
     """
 
@@ -181,6 +195,11 @@ class TrainConfig:
     early_stopping: int | None = None
     early_stopping_on: StoppingColumn = "val_mean_iou"
     mixed_precision: MixedPrecision | None = None
+    quantize: TrainedPrecision | None = None
+    quantize_for: TrainedFormat = "tflite"
+    batch_norm_epochs: int | None = None
+    teacher: str | None = None
+    teacher_weight: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -199,6 +218,7 @@ class TrainConfig:
             "focal_alpha",
             "dice_beta",
             "dice_smooth",
+            "teacher_weight",
         ):
             value = getattr(self, name)
             _require(name, value, value is None or 0 < value < math.inf, "above 0")
@@ -216,6 +236,8 @@ class TrainConfig:
             ("schedule", self.schedule, get_args(Schedule)),
             ("warmup", self.warmup, get_args(Warmup)),
             ("mixed_precision", self.mixed_precision, (None, *get_args(MixedPrecision))),
+            ("quantize", self.quantize, (None, *get_args(TrainedPrecision))),
+            ("quantize_for", self.quantize_for, get_args(TrainedFormat)),
             ("resize", self.resize, (None, *get_args(Resize))),
             ("letterbox_rounding", self.letterbox_rounding, (None, *get_args(LetterboxRounding))),
             ("early_stopping_on", self.early_stopping_on, get_args(StoppingColumn)),
@@ -234,6 +256,7 @@ class TrainConfig:
         ):
             raise InputError(f"freeze_epochs must be 0 to {self.epochs - 1}, or all, got {self.freeze_epochs}.")
         self._check_validation()
+        self._check_quantize()
         for name in ("mean", "std"):
             value = getattr(self, name)
             _require(name, value, not isinstance(value, str) or value == "data", "numbers, or data")
@@ -267,6 +290,33 @@ class TrainConfig:
         if given != "none" and self.weights is not None:
             raise InputError("weights fill the encoder too; give one of weights and encoder_weights.")
 
+    def _check_quantize(self) -> None:
+        """Refuse what a training in integers cannot be combined with."""
+        if self.quantize is None:
+            return
+        epochs = self.batch_norm_epochs
+        _require("batch_norm_epochs", epochs, epochs is None or 0 <= epochs <= self.epochs, f"0 to {self.epochs}")
+        from edgeseg.models.opening import packaged_spec
+
+        is_packaged = packaged_spec(self.model) is not None and not self.model_options
+        if not is_model_file(self.model) and self.weights is None and not is_packaged:
+            raise InputError(
+                f"`quantize` goes on from a trained model, and '{self.model}' would start from random weights; give a "
+                "model file, or `weights`."
+            )
+        teacher = self.teacher
+        is_file = teacher is not None and os.path.isfile(teacher)  # noqa: PTH113 - false of a name too long
+        if teacher is not None and not is_file and (is_model_file(teacher) or packaged_spec(teacher) is None):
+            raise InputError(f"teacher must be a model file, or a model with packaged weights, got '{teacher}'.")
+        for name, given, why in (
+            ("mixed_precision", self.mixed_precision, "integers need float32"),
+            ("ema", self.ema, "the ranges are of the weights, not of their average"),
+            ("batch_norm_recalibration", self.batch_norm_recalibration, "the statistics are frozen"),
+            ("freeze_epochs", self.freeze_epochs, "all layers learn their rounding"),
+        ):
+            if given:
+                raise InputError(f"`{name}` does not go with `quantize`: {why}; omit one.")
+
     def _check_validation(self) -> None:
         """Refuse what contradicts how, or whether, the run is validated."""
         share = self.val_fraction
@@ -297,6 +347,12 @@ class TrainConfig:
             (("freeze_batch_size", "freeze_learning_rate", "freeze_before"), self.freeze_epochs, "freeze_epochs"),
             (("early_stopping_on",), self.early_stopping, "early_stopping"),
             (("final_learning_rate",), self.schedule in ("cosine", "step"), "schedule cosine or step"),
+            (
+                ("quantize_for", "batch_norm_epochs", "teacher"),
+                self.quantize,
+                "quantize",
+            ),
+            (("teacher_weight",), self.teacher, "teacher"),
             (("decay_rate",), self.schedule == "exponential", "schedule exponential"),
             (("momentum",), self.optimizer != "rmsprop", "optimizer adamw, adam or sgd"),
             (("label_smoothing",), has_pixels, "a loss with cross-entropy or focal"),
@@ -333,9 +389,22 @@ class TrainConfig:
         return self.epochs if self.freeze_epochs == "all" else self.freeze_epochs
 
     @property
+    def peak_learning_rate(self) -> float:
+        """The learning rate, with the default applied."""
+        usual = OPTIMIZER_DEFAULTS[self.optimizer][0]
+        return self.learning_rate or (usual if self.quantize is None else usual * QUANTIZE_RATE)
+
+    @property
+    def num_batch_norm_epochs(self) -> int:
+        """The number of epochs with the batch's own statistics of a run in integers, with the default applied."""
+        return self.epochs // 3 if self.batch_norm_epochs is None else self.batch_norm_epochs
+
+    @property
     def num_warmup_epochs(self) -> int:
         """The number of warm-up epochs, with the default applied."""
-        return min(WARMUP_EPOCHS, self.epochs - 1) if self.warmup_epochs is None else self.warmup_epochs
+        if self.warmup_epochs is not None:
+            return self.warmup_epochs
+        return 0 if self.quantize is not None else min(WARMUP_EPOCHS, self.epochs - 1)
 
     @property
     def num_recalibration(self) -> int:

@@ -26,6 +26,7 @@ from edgeseg.training.building import RunModels, build_models
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.distribution import Distribution, start
 from edgeseg.training.feed import Feed, SplitFeed
+from edgeseg.training.integers import CALIBRATION_IMAGES, FreezeBatchNorm, in_integers, start_ranges
 from edgeseg.training.objective.metrics import make_metrics
 from edgeseg.training.objective.optimizers import make_optimizer
 from edgeseg.training.objective.phases import phases_of
@@ -130,6 +131,8 @@ def train(
     distribution = start(options.distribute)  # before the first computation
     for batch_size in {phase.batch_size for phase in phases_of(config)}:
         distribution.require_shares(batch_size)
+    if config.quantize is not None and distribution.num_replicas > 1:
+        raise InputError("`quantize` trains on one device; omit `distribute`.")
     options.check(Path(output_dir))
     code: str | None = None
     if isinstance(custom_objects, str | Path):
@@ -146,6 +149,8 @@ def train(
     models = build_models(
         config, classes, model=model, spec=spec, custom_objects=custom_objects, distribution=distribution
     )
+    if config.quantize is not None:
+        models = in_integers(config, models, custom_objects=custom_objects)
     if train_data is not None:
         name = run_name(Path(output_dir), as_source(config.data).name, config.model)
         models = replace(models, spec=models.spec.replace(name=name))
@@ -170,6 +175,8 @@ def train(
         if distribution.is_chief:
             options.log(models.encoder.line())
         models.fit_encoder(source.statistics(_ENCODER_IMAGES))
+    if models.quantized is not None and not history:
+        start_ranges(models, source.statistics(CALIBRATION_IMAGES))
     metrics = _metrics(options.metrics, models)
     main = output_names(models.twin)[models.main_output]
     validator = Validator(
@@ -191,7 +198,9 @@ def train(
         sampled=train_data if val_data is None else val_data,
         distribution=distribution,
     )
-    callbacks = [epoch_end, *_early_stopping(config, history)]
+    callbacks: list[keras.callbacks.Callback] = [epoch_end, *_early_stopping(config, history)]
+    if models.quantized is not None:
+        callbacks.insert(0, FreezeBatchNorm(models.learning, config.num_batch_norm_epochs))
     if options.progress is not None and distribution.is_chief:
         callbacks.insert(0, StepReport(options.progress, config.epochs))
     if options.tensorboard and distribution.is_chief:
@@ -251,13 +260,20 @@ def _announce(
         start_line(config, models.learning, num_images=num_training, num_validation=num_validation, epochs_done=done)
     )
     # On a GPU the model is in its memory. Workers are not asked: JAX waits for all of them before it lists a GPU.
-    on_cpu = options.distribute != "workers" and not keras.distribution.list_devices("gpu")
+    on_cpu = options.distribute != "workers" and not _has_gpu()
     left = bytes_left() if on_cpu else None
     if warning := memory_warning(models.learning, config.batch_size, left):
         options.log(warning)
     sizes = source.image_sizes(_SIZED_IMAGES)
     if warning := size_warning(models.spec, models.learning, sizes, config.batch_size, left):
         options.log(warning)
+
+
+def _has_gpu() -> bool:
+    try:
+        return bool(keras.distribution.list_devices("gpu"))
+    except RuntimeError:  # from JAX without one
+        return False
 
 
 def _fit(run: _Run, callbacks: list[keras.callbacks.Callback]) -> None:

@@ -25,6 +25,7 @@ from edgeseg_converters.onnx.quantize import quantizable
 from edgeseg_converters.onnx.quantize import quantize as quantize_onnx
 from edgeseg_converters.openvino.convert import to_openvino
 from edgeseg_converters.options import DEFAULT_METHOD, VERSION_CHECKING
+from edgeseg_converters.quantization.learned import LearnedLimits
 from edgeseg_converters.quantization.tails import cut
 from edgeseg_converters.recipes import DEFAULT_OPSET
 from edgeseg_converters.tflite import integer_io
@@ -122,6 +123,7 @@ def open_engine(
     method: CalibrationMethod = DEFAULT_METHOD,
     *,
     frozen: Any = None,
+    learned: LearnedLimits | None = None,
 ) -> Engine:
     """Open the engine for an artifact.
 
@@ -133,15 +135,16 @@ def open_engine(
         method: derives the ranges from the measured values, see ``tails.cut``; TensorFlow's quantizer takes the whole
             ones.
         frozen: what ``source`` was made from, where ``takes_float_files`` says no.
+        learned: ranges in place of those of the images.
     """
     if file_format != "tflite":
         if images is None:
             raise ValueError(f"{file_format} has no integer precision without calibration")
         engine = OpenVinoEngine if file_format == "openvino" else OnnxRuntimeEngine
-        return engine(source, spec, images, method)
+        return engine(source, spec, images, method, learned)
     if images is not None and not takes_float_files(spec, file_format):
         return TensorFlowEngine(source, frozen, spec, images)
-    return LiteRTEngine(source, spec, images, method)
+    return LiteRTEngine(source, spec, images, method, learned)
 
 
 def float_spec(spec: ModelSpec) -> ModelSpec:
@@ -156,7 +159,12 @@ class LiteRTEngine:
     name = "litert-quantizer"
 
     def __init__(
-        self, source: FloatFile, spec: ModelSpec, images: CalibrationSet | None, method: CalibrationMethod
+        self,
+        source: FloatFile,
+        spec: ModelSpec,
+        images: CalibrationSet | None,
+        method: CalibrationMethod,
+        learned: LearnedLimits | None = None,
     ) -> None:
         self._spec = spec
         self.float_data, self.float_spec = source.data, source.spec
@@ -168,6 +176,9 @@ class LiteRTEngine:
             self.ranges = measure_tflite(self.float_data, images, spec)
             values = tflite_values(self.float_data, _inner(self.ranges), images, spec)
             self._cut = cut(self.ranges, values, method)
+            if learned is not None:
+                first = tflite_values(self.float_data, _inner(self.ranges), images.first(1), spec)
+                self._cut = learned.applied(self._cut, first, images.first(1), "tflite")
         graph = TfliteGraph.read(self.float_data)
         self.ops: Sequence[str] = [
             graph.tensor_name(op.outputs[0]) for op in graph.operators if graph.op_name(op) not in _NOT_QUANTIZED
@@ -224,13 +235,23 @@ class OnnxRuntimeEngine:
 
     name = "onnxruntime"
 
-    def __init__(self, source: FloatFile, spec: ModelSpec, images: CalibrationSet, method: CalibrationMethod) -> None:
+    def __init__(
+        self,
+        source: FloatFile,
+        spec: ModelSpec,
+        images: CalibrationSet,
+        method: CalibrationMethod,
+        learned: LearnedLimits | None = None,
+    ) -> None:
         self._spec, self._images, self.method = spec, images, method
         self._float, self.float_spec = source.data, source.spec
         self.float_data = self._shipped(self._float, self.float_spec)
         whole = measure_onnx(self._float, images, spec)
         self.ranges: Ranges | None = whole  # see ``LiteRTEngine``
         self._cut = cut(whole, onnx_values(self._float, _inner(whole), images, spec), method)
+        if learned is not None:
+            first = onnx_values(self._float, _inner(whole), images.first(1), spec)
+            self._cut = learned.applied(self._cut, first, images.first(1), "onnx")
         self.ops: Sequence[str] = quantizable(self._float)
 
     def build(self, keep: Sequence[str] = ()) -> bytes:

@@ -23,6 +23,7 @@ from edgeseg_converters.quantization.accuracy import (
 )
 from edgeseg_converters.quantization.domain_shift import Domain
 from edgeseg_converters.quantization.engines import FloatFile, float_file, open_engine, takes_float_files
+from edgeseg_converters.quantization.learned import LearnedLimits
 from edgeseg_converters.quantization.preparation import Preparation, prepare
 from edgeseg_converters.quantization.rescue import Rescue, rescue, sensitivity
 from edgeseg_converters.recipes import DEFAULT_OPSET, Recipe
@@ -138,6 +139,7 @@ class Integers:
         images: QuantizationImages,
         *,
         domain: Domain | None = None,
+        learned: LearnedLimits | None = None,
         progress: StepProgress | None = None,
     ) -> None:
         """Keep what all artifacts share.
@@ -146,9 +148,11 @@ class Integers:
             settings: see ``Quantization``.
             images: to calibrate and to measure with.
             domain: of the calibration images.
+            learned: ranges of the precision that a training learned; the channels then stay as they are.
             progress: called while images are run.
         """
         self._settings, self._images, self._domain, self._told = settings, images, domain, progress
+        self._learned = learned
         self._baselines: dict[bytes, Baseline] = {}
 
     def make(self, frozen: Any, spec: ModelSpec, recipe: Recipe, opset: int = DEFAULT_OPSET) -> Quantized:
@@ -182,13 +186,16 @@ class Integers:
         settings = self._settings
         calibration = self._images.calibration if recipe.is_static else None
         method = settings.method or default_method(recipe.precision)
+        learned = self._learned if settings.takes_learned(recipe, spec.provenance.target) else None
         watched = calibration and replace(calibration, progress=self._progress("calibrating"))
         source, preparation = original, None
         prepared = recipe.precision == "int8" and settings.ptq_steps and takes_float_files(spec, recipe.format)
+        if learned is not None:
+            method, prepared = settings.method or "minmax", False  # of what has no learned range
         if calibration and prepared:
             preparation = prepare(original, spec, recipe.format, calibration, settings, progress=self._told)
             source, method = preparation.file, preparation.method
-        engine = open_engine(source, spec, recipe.format, watched, method, frozen=frozen)
+        engine = open_engine(source, spec, recipe.format, watched, method, frozen=frozen, learned=learned)
         if self._told:
             self._told("quantizing", 0, 0)
         data = engine.build()

@@ -29,6 +29,7 @@ class ActivationBeforePadding(Rewrite):
 
     layer_class = "ZeroPadding2D"
     atol = 0.0
+    moves_rounding = True
 
     def match(self, graph: Graph, node: Node) -> Site | None:
         """Match a padding and the activation that is its only reader."""

@@ -73,12 +73,15 @@ class Rewrite(ABC):
         layer_class: the class name of the layer that ``match`` looks for. A class that is not Keras' own may be
             anybody's: the proof shows whether it does the same.
         atol: the largest absolute difference between old and new that float rounding explains, on inputs in [-4, 4].
+        moves_rounding: whether integers are rounded at other places with the replacement, or other weights are; it is
+            omitted for a model that learned its rounding.
         not_for: precisions that lose more with the replacement than with the original layers.
     """
 
     layer_class: str
     atol: float
     not_for: frozenset[Precision] = frozenset()
+    moves_rounding: bool = False
 
     @property
     def name(self) -> str:

@@ -37,6 +37,7 @@ class PointwiseBeforeResize(Rewrite):
 
     layer_class = "Conv2D"
     atol = 1e-3  # C products of values below 4, mixed in another order
+    moves_rounding = True
 
     def match(self, graph: Graph, node: Node) -> Site | None:
         """Match a resize, perhaps Dropout, a 1x1 convolution and perhaps its normalization."""

@@ -56,6 +56,7 @@ class ConcatOfResizesToSum(Rewrite):
 
     layer_class = "Concatenate"
     atol = 1e-3  # C products of values below 4, summed in another order
+    moves_rounding = True
 
     def __init__(self, min_share: float = 0.5) -> None:
         self.min_share = min_share

@@ -55,15 +55,16 @@ class Rules:
     lowerings: tuple[Rewrite, ...]
     ops: tuple[OpRewrite, ...]
 
-    def in_order(self, *, optimize: bool, precision: Precision = "fp32") -> tuple[Rewrite, ...]:
+    def in_order(self, *, optimize: bool, precision: Precision = "fp32", learned: bool = False) -> tuple[Rewrite, ...]:
         """Return all rewrites to apply, in the order of use.
 
         Args:
             optimize: with the speed-ups or without.
             precision: of the artifact; rules that would hurt it are omitted.
+            learned: whether the model learned the rounding of that precision; rules that move it are omitted.
         """
         chosen = (*self.swaps, *(self.speed_ups if optimize else ()), *self.lowerings)
-        return tuple(rule for rule in chosen if precision not in rule.not_for)
+        return tuple(rule for rule in chosen if precision not in rule.not_for and not (learned and rule.moves_rounding))
 
 
 _SIZES: tuple[Rewrite, ...] = (

@@ -66,6 +66,7 @@ class ConvToWinograd(Rewrite):
 
     layer_class = "Conv2D"
     atol = 1e-3  # 5e-6 of outputs that folded weights make as large as 200; seen in the zoo: 1e-4
+    moves_rounding = True
     # The transformed maps have 10 times the range, and the sums cancel most of it: fewer bits are not enough.
     not_for = INTEGERS | {"fp16"}
 

@@ -53,13 +53,15 @@ def key_of(model: keras.Model, spec: ModelSpec, data: Data, options: TuneOptions
         InputError: the data has no images.
     """
     settings = options.quantization
-    conversion = {
+    conversion: dict[str, Any] = {
         "splits": (settings.split, settings.calibration_split),
         "calibration": (settings.num_calibration_samples, settings.seed, settings.method, settings.ptq),
         "images": None if settings.calibration is None else _stamps(settings.calibration.paths),
         "gate": dataclasses.astuple(settings.gate),
         "num_images": options.num_images,
     }
+    if settings.learned is not None:
+        conversion["learned"] = settings.learned.to_json()
     search = {
         "formats": options.formats,
         "precisions": options.precisions,

@@ -20,6 +20,7 @@ from edgeseg._internal.zip_entries import MAX_JSON, read_entry
 from edgeseg.errors import InputError, missing_extra
 from edgeseg.models.keras_errors import reason_of
 from edgeseg.models.keras_files.config import is_hdf5, read_config
+from edgeseg.models.learned_ranges import LearnedRanges
 from edgeseg.spec import METADATA_KEY, ModelSpec
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ _Make = Callable[[dict[str, Any], dict[str, Any]], Any]
 
 _SPEC_ENTRY = f"{METADATA_KEY}.json"
 _STATE_ENTRY = "edgeseg.training.json"
+_RANGES_ENTRY = "edgeseg.ranges.json"
 
 # Keras checks little before it uses it, and h5py has RuntimeError for most damage: all of these come from files.
 _REFUSALS = (
@@ -49,6 +51,7 @@ def save_model(
     spec: ModelSpec,
     *,
     training_state: dict[str, Any] | None = None,
+    ranges: LearnedRanges | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write a ``.keras`` file that contains its ModelSpec.
@@ -58,6 +61,7 @@ def save_model(
         path: where to, ending in ``.keras``.
         spec: how to feed it.
         training_state: plain JSON values that ``read_training_state`` returns; for resuming.
+        ranges: of the activations, of a model that was trained in integers.
         overwrite: whether an existing file may be replaced.
 
     Raises:
@@ -69,6 +73,8 @@ def save_model(
             archive.writestr(_SPEC_ENTRY, spec.to_json())
             if training_state is not None:
                 archive.writestr(_STATE_ENTRY, json.dumps(training_state))
+            if ranges is not None:
+                archive.writestr(_RANGES_ENTRY, ranges.to_json())
 
 
 def load_keras_file(
@@ -235,6 +241,19 @@ def read_training_state(path: str | Path) -> dict[str, Any] | None:
         return None if data is None else parse(data)
     except WrongValue as error:
         raise InputError(f"the training state in '{path}' cannot be read: {error}.") from error
+
+
+def read_ranges(path: str | Path) -> LearnedRanges | None:
+    """Return the ranges that a training in integers learned, without keras; ``None`` when there are none.
+
+    Raises:
+        InputError: the file is missing or no archive, or the ranges in it cannot be read.
+    """
+    data = _read_entry(path, _RANGES_ENTRY)
+    try:
+        return None if data is None else LearnedRanges.from_json(data)
+    except InputError as error:
+        raise InputError(f"in '{path}', {error}") from error
 
 
 def _read_entry(path: str | Path, entry: str) -> bytes | None:

@@ -8,8 +8,9 @@ import keras
 
 from edgeseg.training.config import OPTIMIZER_DEFAULTS, TrainConfig
 
-#: Parts of the names of variables that do not decay: biases, and scale and offset of normalization layers.
-_NO_DECAY = ["bias", "gamma", "beta"]
+#: Parts of the names of variables that do not decay: biases, scale and offset of normalization layers, and the ranges
+#: of a run in integers.
+_NO_DECAY = ["bias", "gamma", "beta", "ranges"]
 
 
 def make_optimizer(config: TrainConfig, learning_rate: Any) -> keras.optimizers.Optimizer:

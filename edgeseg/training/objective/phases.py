@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgeseg.training.config import OPTIMIZER_DEFAULTS, TrainConfig
+from edgeseg.training.config import TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Phase:
 
 def phases_of(config: TrainConfig) -> tuple[Phase, ...]:
     """Return the phases of a run, in order."""
-    usual = config.learning_rate or OPTIMIZER_DEFAULTS[config.optimizer][0]
+    usual = config.peak_learning_rate
 
     def phase(start: int, end: int, batch_size: int, learning_rate: float, *, frozen: bool) -> Phase:
         scale = batch_size / config.nominal_batch_size if config.nominal_batch_size else 1.0

@@ -155,7 +155,7 @@ def _metric_names(options: RunOptions) -> tuple[str, ...]:
 
 def _in_effect(config: TrainConfig) -> dict[str, Any]:
     """Return what settings that were omitted mean with the others."""
-    learning_rate, weight_decay = OPTIMIZER_DEFAULTS[config.optimizer]
+    learning_rate, weight_decay = config.peak_learning_rate, OPTIMIZER_DEFAULTS[config.optimizer][1]
     values: dict[str, Any] = {
         "learning_rate": learning_rate,
         "weight_decay": weight_decay,
@@ -163,7 +163,9 @@ def _in_effect(config: TrainConfig) -> dict[str, Any]:
         "final_learning_rate": FINAL_LEARNING_RATES.get(config.schedule),
         "batch_norm_recalibration": config.num_recalibration,
     }
+    if config.quantize is not None:
+        values["batch_norm_epochs"] = config.num_batch_norm_epochs
     if config.num_freeze_epochs:
         values["freeze_batch_size"] = config.batch_size
-        values["freeze_learning_rate"] = config.learning_rate or learning_rate
+        values["freeze_learning_rate"] = learning_rate
     return values

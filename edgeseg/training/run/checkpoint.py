@@ -16,6 +16,7 @@ from edgeseg.errors import InputError
 from edgeseg.models.keras_files.class_metrics import compile_class_metrics
 from edgeseg.models.keras_files.load import fill_model, read_training_state, save_model
 from edgeseg.training.building import RunModels
+from edgeseg.training.quantization.weights import on_integers
 from edgeseg.training.run.curves import save_curves
 from edgeseg.training.run.folder import BEST, CHECKPOINTS, FINAL, HISTORY, LAST, SETTINGS
 
@@ -201,8 +202,13 @@ class RunFiles:
 
     def _export(self, models: RunModels, path: Path) -> None:
         """Write the model at its own input size and without the run's optimizer: ready for export."""
-        compile_class_metrics(models.exported, models.spec)
-        save_model(models.exported, path, models.spec, overwrite=True)
+        if models.quantized is None:
+            compile_class_metrics(models.exported, models.spec)
+            save_model(models.exported, path, models.spec, overwrite=True)
+            return
+        with on_integers(models.quantized) as network:
+            compile_class_metrics(network, models.spec)
+            save_model(network, path, models.spec, ranges=models.quantized.ranges(), overwrite=True)
 
     def save_settings(self) -> None:
         """Write ``train.toml``; again when a run is resumed, which may be carried out otherwise."""

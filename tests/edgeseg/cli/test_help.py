@@ -21,7 +21,7 @@ from edgeseg.datasets.splitting import split
 from edgeseg.drawing.look import Look
 from edgeseg.sources import frames
 from edgeseg.spec import ModelSpec
-from edgeseg.training.config import OPTIMIZER_DEFAULTS, TrainConfig
+from edgeseg.training.config import OPTIMIZER_DEFAULTS, QUANTIZE_RATE, TrainConfig
 from edgeseg.training.data.augment import Augmentation
 from edgeseg.training.run.options import RunOptions
 from edgeseg_converters.options import DEFAULT_METHOD, ExportOptions, Quantization
@@ -170,7 +170,7 @@ def test_a_command_begins_with_its_sentence(name: str) -> None:
         ),
         # --output is asked of the opened model.
         ("export", ExportOptions, ("output",), {}),
-        ("export", Quantization, ("data", "calibration", "gate"), {"method": "--calibration-method"}),
+        ("export", Quantization, ("data", "calibration", "gate", "learned"), {"method": "--calibration-method"}),
         ("export", AccuracyGate, (), {}),
         ("export", Recipe, (), {}),
         ("quantize", Quantization, ("data", "calibration", "gate"), {"method": "--calibration-method"}),
@@ -184,7 +184,12 @@ def test_a_command_begins_with_its_sentence(name: str) -> None:
             ("formats", "precisions", "accelerators", "num_threads", "quantization", "plan"),
             {},
         ),
-        ("tune", Quantization, ("data", "calibration", "gate", "rescue"), {"method": "--calibration-method"}),
+        (
+            "tune",
+            Quantization,
+            ("data", "calibration", "gate", "rescue", "learned"),
+            {"method": "--calibration-method"},
+        ),
         ("tune", AccuracyGate, (), {}),
         # legend and status: see below; the color of a background is no text.
         ("camera", Look, ("legend", "status", "background"), {"view": "--visualize", "except_classes": "--except"}),
@@ -226,7 +231,8 @@ def test_help_shows_the_defaults_of_functions(
 def test_what_is_described_is_what_happens() -> None:
     train, export = listed(command_of("train")), listed(command_of("export"))
     rates = ", ".join(f"{name} {rate:g}" for name, (rate, _) in OPTIMIZER_DEFAULTS.items())
-    assert train["--learning-rate"].default == f"({rates})"
+    assert train["--learning-rate"].default == f"({rates}, {QUANTIZE_RATE:g} of that with --quantize)"
+    assert train["--batch-norm-epochs"].default == "(a third of --epochs)"
     assert export["--opset"].default == f"({DEFAULT_OPSET})"
     assert export["--calibration-method"].default == f"({DEFAULT_METHOD}, minmax of w8a16)"
     for name in ("predict", "camera", "evaluate"):

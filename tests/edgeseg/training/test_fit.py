@@ -23,6 +23,7 @@ from edgeseg.errors import InputError
 from edgeseg.evaluation.confusion import ConfusionMatrix
 from edgeseg.models.keras_files.load import load_keras_file, read_spec
 from edgeseg.spec import ModelSpec, default_palette
+from edgeseg.training import fit
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.fit import train
 from edgeseg.training.run.options import RunOptions
@@ -31,6 +32,7 @@ from edgeseg.training.run.options import RunOptions
 KILLED_RUN = """
 import os, signal, sys
 import keras
+from edgeseg.training import fit
 from edgeseg.training.fit import train
 from edgeseg.training.recipes.recipe import Recipe
 from edgeseg.training.run.options import RunOptions
@@ -221,3 +223,15 @@ def test_a_resumed_run_has_its_table_and_curves_again(tiny: Path, shapes_dataset
 def test_batch_larger_than_the_split_is_refused(tiny: Path, shapes_dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="fewer than the batch size 99"):
         train(config(tiny, shapes_dataset, batch_size=99), tmp_path, RunOptions(log=quiet))
+
+
+def test_jax_without_a_gpu_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It raises where TensorFlow gives an empty list."""
+
+    def list_devices(kind: str) -> list[str]:
+        raise RuntimeError(
+            f"Unknown backend: '{kind}' requested, but no platforms that are instances of it are present."
+        )
+
+    monkeypatch.setattr(keras.distribution, "list_devices", list_devices)
+    assert not fit._has_gpu()

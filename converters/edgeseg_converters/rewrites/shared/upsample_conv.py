@@ -50,6 +50,7 @@ class UpsampleConv(Rewrite):
 
     layer_class = "UpSampling2D"
     atol = 1e-3  # 9 * C products of values below 4, summed in another order
+    moves_rounding = True
 
     def __init__(self, min_channels: int) -> None:
         self.min_channels = min_channels

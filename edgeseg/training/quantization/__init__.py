@@ -1,0 +1,1 @@
+"""Quantization-aware training: a model that computes in floats what the exported integer file computes."""

@@ -1,0 +1,169 @@
+"""Compute what the kernels of a runtime do with whole numbers: convolutions, sums, pooling and resizing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from edgeseg.training.quantization.scheme import Grid, Scheme, rounded, through
+from edgeseg.training.quantization.steps import Step
+
+# Weights of a bilinear resize are products of powers of two in the usual case: a half is exact but for the backend's
+# rounding, which this covers.
+_NEARLY = 1e-4
+
+_RESIZES = frozenset({"Resizing", "UpSampling2D", "UpsampleLike", "ResizeBilinear", "LegacyResize"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kernel:
+    """The weights of a filter.
+
+    Attributes:
+        weights: as the layer has them.
+        bias: ``(C,)``, or ``None``.
+        axes: of the weights, all but those of the output channels.
+        per_channel: shape of an array ``(C,)`` that multiplies the weights.
+        is_depthwise: whether each input channel has filters of its own.
+    """
+
+    weights: Any
+    bias: Any
+    axes: tuple[int, ...]
+    per_channel: tuple[int, ...]
+    is_depthwise: bool
+
+
+def kernel_of(step: Step) -> Kernel:
+    """Return the weights of a step of the kind ``filter``."""
+    layer = step.operation
+    bias = getattr(layer, "bias", None) if getattr(layer, "use_bias", False) else None
+    kind = type(layer).__name__
+    if kind == "BatchNormalization":
+        channels = layer.moving_mean.shape[0]
+        ones = ops.ones((1, channels))
+        return Kernel(weights=ones, bias=None, axes=(0,), per_channel=(1, channels), is_depthwise=True)
+    if step.part == "depthwise":
+        return _depthwise(layer.depthwise_kernel, None)
+    if kind == "DepthwiseConv2D":
+        return _depthwise(layer.kernel, bias)
+    weights = layer.pointwise_kernel if step.part == "pointwise" else layer.kernel
+    if kind == "Conv2DTranspose":
+        return Kernel(weights=weights, bias=bias, axes=(0, 1, 3), per_channel=(1, 1, -1, 1), is_depthwise=False)
+    axes = tuple(range(len(weights.shape) - 1))
+    is_depthwise = len(axes) == 3 and getattr(layer, "groups", 1) > 1 and weights.shape[2] == 1
+    per_channel = (1,) * len(axes) + (-1,)
+    return Kernel(weights=weights, bias=bias, axes=axes, per_channel=per_channel, is_depthwise=is_depthwise)
+
+
+def _depthwise(weights: Any, bias: Any) -> Kernel:
+    shape = (1, 1, *weights.shape[2:])
+    return Kernel(weights=weights, bias=bias, axes=(0, 1), per_channel=shape, is_depthwise=True)
+
+
+def convolved(step: Step, x: Any, weights: Any) -> Any:
+    """Return what a filter gives, without its bias."""
+    layer, kind = step.operation, type(step.operation).__name__
+    if kind == "BatchNormalization":
+        return x * ops.reshape(weights, (-1,))
+    if kind == "Dense":
+        return ops.matmul(x, weights)
+    if step.part == "pointwise":
+        return ops.conv(x, weights, strides=1, padding="valid", data_format="channels_last")
+    shape = {
+        "strides": tuple(layer.strides),
+        "padding": layer.padding,
+        "data_format": "channels_last",
+        "dilation_rate": tuple(layer.dilation_rate),
+    }
+    if step.part == "depthwise" or kind == "DepthwiseConv2D":
+        return ops.depthwise_conv(x, weights, **shape)
+    if kind == "Conv2DTranspose":
+        return ops.conv_transpose(x, weights, output_padding=layer.output_padding, **shape)
+    return ops.conv(x, weights, **shape)
+
+
+def moved(step: Step, given: Any, numbers: Any, grid: Grid, scheme: Scheme, *, training: bool) -> Any:
+    """Round the result of a layer that moves values, as far as it averages them.
+
+    Args:
+        step: of the kind ``move``.
+        given: the whole numbers that the layer got.
+        numbers: what the layer makes of them.
+        grid: of the input.
+        scheme: the integers.
+        training: whether it is enough to round to the nearest.
+    """
+    kind = type(step.operation).__name__
+    if kind == "AveragePooling2D":
+        return through(_rounded_mean(numbers, grid, scheme), numbers)
+    if kind in _RESIZES and getattr(step.operation, "interpolation", "bilinear") != "nearest":
+        if scheme.file_format == "tflite":  # XNNPACK rounds a half up
+            return through(ops.floor(numbers + (0.5 + _NEARLY)), numbers)
+        if training or kind not in ("Resizing", "UpSampling2D"):
+            return rounded(numbers)
+        return ops.round(_float_resize(given * grid.scale, numbers.shape[1:3]) / grid.scale)
+    return numbers
+
+
+def _float_resize(values: Any, size: tuple[int, int]) -> Any:
+    """Scale bilinearly in float32, in the order of ONNX Runtime's kernel: its rounding decides where a half goes.
+
+    Args:
+        values: ``(B, h, w, C)``.
+        size: ``(H, W)`` of the result.
+    """
+    (top, bottom, up, down), (left, right, before, after) = (
+        _neighbors(own, new) for own, new in zip(values.shape[1:3], size, strict=True)
+    )
+    rows = [ops.take(values, places, axis=1) for places in (top, bottom)]
+    corners = [[ops.take(row, places, axis=2) for places in (left, right)] for row in rows]
+    weights = [[across[None, :, None] * along[:, None, None] for across in (after, before)] for along in (down, up)]
+    total = weights[0][0] * corners[0][0]
+    for y, x in ((0, 1), (1, 0), (1, 1)):
+        total = total + weights[y][x] * corners[y][x]
+    return total
+
+
+def _neighbors(own: int, new: int) -> tuple[NDArray[Any], ...]:
+    """Return the two places of each new one along an axis, and its distances from them."""
+    scale = np.float32(new / own)
+    place = (np.arange(new, dtype=np.float32) + np.float32(0.5)) / scale - np.float32(0.5)
+    place = np.clip(place, 0, own - 1).astype(np.float32)
+    first = np.minimum(place.astype(np.int32), own - 1)
+    second = np.minimum(first + 1, own - 1)
+    same = first == second
+    near, far = (np.where(same, np.float32(0.5), np.abs(place - each)) for each in (first, second))
+    return first, second, near.astype(np.float32), far.astype(np.float32)
+
+
+def _rounded_mean(numbers: Any, grid: Grid, scheme: Scheme) -> Any:
+    """Round a mean: TFLite's kernel away from its own zero, ONNX Runtime's to the nearest even."""
+    if scheme.file_format != "tflite":
+        return ops.round(numbers)
+    lowest = -32767.0 if scheme.is_symmetric else -128.0
+    zero = lowest - grid.least  # the integer of 0
+    stored = numbers + zero
+    return ops.sign(stored) * ops.floor(ops.absolute(stored) + (0.5 + _NEARLY)) - zero
+
+
+def exact_sum(given: list[Any], scales: list[Any], scale: Any, scheme: Scheme) -> Any:
+    """Return the sum of two activations in steps of the result, rounded as in the kernel.
+
+    XNNPACK's multiplies by integers of about 20 bits and shifts; ONNX Runtime's computes in float32.
+    """
+    ratios = [own / scale for own in scales]
+    if scheme.file_format != "tflite" or scheme.is_symmetric:
+        return given[0] * ratios[0] + given[1] * ratios[1]
+    largest = ops.maximum(ratios[0], ratios[1])
+    exponent = ops.floor(ops.log2(largest))
+    factor = ops.power(2.0, 20.0 - exponent)
+    factors = [ops.cast(ops.round(ratio * factor), "int32") for ratio in ratios]
+    shift = ops.cast(20.0 - exponent, "int32")
+    total = sum(ops.cast(x, "int32") * each for x, each in zip(given, factors, strict=True))
+    half = ops.left_shift(ops.ones_like(shift), shift - 1)
+    return ops.cast(ops.right_shift(total + half, shift), "float32")
