@@ -173,7 +173,7 @@ def test_a_command_begins_with_its_sentence(name: str) -> None:
         ("export", Quantization, ("data", "calibration", "gate", "learned"), {"method": "--calibration-method"}),
         ("export", AccuracyGate, (), {}),
         ("export", Recipe, (), {}),
-        ("quantize", Quantization, ("data", "calibration", "gate"), {"method": "--calibration-method"}),
+        ("quantize", Quantization, ("data", "calibration", "gate", "learned"), {"method": "--calibration-method"}),
         ("quantize", AccuracyGate, (), {}),
         # Not to be set: the warm-up's seconds, and the order of the turns; --sustained is drift.
         ("benchmark", Plan, ("warmup_min_secs", "description", "seed", "drift"), {}),
