@@ -53,19 +53,22 @@ def split_activations(graph: TfliteGraph) -> None:
 def drop_activations(graph: TfliteGraph) -> None:
     """Drop the fused activations of int8 transposed convolutions that the range of the integers replaces, in place.
 
-        Given:   TRANSPOSE_CONV with RELU, 0 the lowest integer of its result
-        Result:  TRANSPOSE_CONV
+        Given:   TRANSPOSE_CONV with RELU, 0 the lowest integer of its result      version 4 of the op
+        Result:  TRANSPOSE_CONV                                                     version 3
 
-    The result is the same to the bit: the quantizer takes the range from what remains after the activation. The op has
-    an activation from version 4 on, and the quantizer writes version 1 with one, which a delegate may believe.
+    The result is the same to the bit: the quantizer takes the range from what remains after the activation.
 
     Args:
         graph: of a quantized model.
     """
-    for op in _transposed(graph):
+    convs = _transposed(graph)
+    for op in convs:
         result = graph.tensors[op.outputs[0]]
         if result.type == schema.TensorType.INT8 and _has_effect_of(op, result.quantization):
             op.builtinOptions.fusedActivationFunction = schema.ActivationFunctionType.NONE
+    if not any(op.builtinOptions.fusedActivationFunction for op in convs):
+        for op in convs:
+            graph.code(op).version = min(graph.code(op).version, _WITH_BIAS)
 
 
 def _has_effect_of(op: schema.OperatorT, quantization: schema.QuantizationParametersT) -> bool:
