@@ -125,10 +125,7 @@ class _Head:
                 "the model gives a map of the middle of the image, as its convolutions do not pad; export it with "
                 "padding, as integers are compared pixel by pixel."
             )
-        if reading.kind == "ids":
-            scores = self._before_arg_max(result)
-        else:
-            scores = self._of_channels(result)
+        scores = self._before_arg_max(result) if reading.kind == "ids" else self._of_channels(result)
         if kind == "argmax":
             scores = self._class_map(scores)
         self._graph.outputs = [scores]
