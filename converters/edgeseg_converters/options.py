@@ -18,7 +18,7 @@ from edgeseg_converters.recipes import DEFAULT_OPSET, OPSETS, AccuracyGate, Reci
 if TYPE_CHECKING:
     from edgeseg.datasets import Data
     from edgeseg.models.learned_ranges import LearnedRanges
-from edgeseg_converters.calibration import CalibrationSet
+    from edgeseg_converters.calibration import CalibrationSet
 
 #: Targets with compilers that check op versions, which only TensorFlow's quantizer raises.
 VERSION_CHECKING: tuple[Target, ...] = ("nnapi", "edgetpu")
