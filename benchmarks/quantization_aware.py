@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +34,16 @@ _FORMATS: tuple[Format, ...] = ("tflite", "onnx")
 
 
 def trained(variant: str, data: Path, folder: Path, settings: dict[str, Any]) -> tuple[Path, float]:
-    """Train a variant in integers, or go on; return the file and the minutes of this call."""
+    """Train a variant in integers, or go on; return the file and the minutes that its epochs took."""
     folder.mkdir(parents=True, exist_ok=True)
     source = folder / "float.keras"
     if not source.exists():
         opened = variant_of(variant)
         save_model(opened.model, source, opened.spec)
-    run, start = folder / "run", time.monotonic()
+    run = folder / "run"
     config = TrainConfig(model=str(source), data=str(data), teacher=str(source), quantize="int8", **settings)
-    train(config, run, RunOptions(resume=(run / LAST).exists(), log=lambda line: print(line, flush=True)))
-    return run / BEST, (time.monotonic() - start) / 60
+    result = train(config, run, RunOptions(resume=(run / LAST).exists(), log=lambda line: print(line, flush=True)))
+    return run / BEST, sum(row["seconds"] for row in result.history) / 60
 
 
 def exported(path: Path, data: Path, num_images: int, file_format: Format) -> tuple[bytes, dict[str, Any]]:

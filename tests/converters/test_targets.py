@@ -11,7 +11,7 @@ import keras
 import pytest
 from keras import layers
 
-from edgeseg.choices import OutputKind, Target
+from edgeseg.choices import Format, OutputKind, Target
 from edgeseg.coverage import coverage, gpu
 from edgeseg.errors import InputError
 from edgeseg.models import create
@@ -138,3 +138,13 @@ def test_every_target_has_its_rules() -> None:
 
 def test_the_targets_that_are_checked_before_keras_loads_are_those_that_have_rules() -> None:
     assert {name: set(targets) for name, targets in TARGETS.items()} == {name: set(r) for name, r in RULES.items()}
+
+
+@pytest.mark.parametrize("file_format", ["tflite", "onnx", "openvino"])
+def test_a_model_that_learned_its_rounding_is_not_rounded_elsewhere(file_format: Format) -> None:
+    rules = rules_for(file_format)
+    usual = rules.in_order(optimize=True, precision="int8")
+    learned = rules.in_order(optimize=True, precision="int8", learned=True)
+    assert [rule for rule in usual if not rule.moves_rounding] == list(learned)
+    assert {"PointwiseBeforeResize", "ConcatOfResizesToSum"} <= {rule.name for rule in usual if rule.moves_rounding}
+    assert "NormToDepthwise" in {rule.name for rule in learned}  # as the training has it

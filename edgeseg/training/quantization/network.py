@@ -8,6 +8,7 @@ XNNPACK (TFLite) and ONNX Runtime do.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -27,6 +28,9 @@ _RATE = 10.0
 
 # Of a channel whose weights are all zero the scale is so small that a bias may have no int32.
 _LARGEST_BIAS = 2.0**31
+
+# Steps of a scale between two powers of two, of ranges that are written.
+_SCALE_STEPS = 2**15
 
 # What a ReLU6 gives at most; no integer needs to mean more.
 _RELU6 = 6.0
@@ -334,10 +338,15 @@ def _least_error(values: NDArray[np.float32], ends: tuple[float, float], scheme:
 
 
 def _on_grid(low: float, high: float, scheme: Scheme) -> tuple[float, float]:
-    """Return a range that begins at an integer: where one is half way between two, quantizers differ."""
+    """Return a range of which every quantizer makes the same integers: it begins at one, and its scale is short.
+
+    One quantizer divides in float32, another in float64; of a scale of 15 bits, whose product with 8 bits is exact,
+    both make the same. A last bit that differs turns a few values of a map over, which a deep model makes thousands of.
+    """
     if scheme.is_symmetric:
         return low, high
-    scale = (high - low) / 255
+    fraction, exponent = math.frexp((high - low) / 255)
+    scale = math.ldexp(round(fraction * _SCALE_STEPS), exponent) / _SCALE_STEPS
     least = round(low / scale)
     return least * scale, (least + 255) * scale
 
