@@ -27,7 +27,7 @@ class OnnxConvolutions(ConvolutionFile):
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._model = InferShapes()(read(data)).model
-        self._outputs = set(self._model.graph.outputs)
+        self._ends = set(self._model.graph.outputs)
         found = {node: self._read(node) for node in self._model.graph if node.op_type in ("Conv", "ConvTranspose")}
         self._by_node = {node: each for node, each in found.items() if each is not None}
         self.convolutions = tuple(self._by_node.values())
@@ -104,7 +104,7 @@ class OnnxConvolutions(ConvolutionFile):
 
     def _alone(self, value: ir.Value) -> bool:
         """Return whether one node, and no output, reads a value."""
-        return len(value.uses()) == 1 and value not in self._outputs
+        return len(value.uses()) == 1 and value not in self._ends
 
     def _kernel_putter(self, weights: ir.Value, axes: tuple[int, ...]) -> Put:
         def put(new: NDArray[np.float32]) -> None:

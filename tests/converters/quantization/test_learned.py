@@ -108,7 +108,7 @@ def test_ranges_of_another_model_are_refused(model: keras.Model, folder: Path) -
     ranges = LearnedRanges(precision="int8", limits={"elsewhere": (0.0, 1.0)})
     with pytest.raises(InputError, match="are of another model: it has no layer 'elsewhere'"):
         export(model, precision="int8", spec=SPEC, data=str(folder), quantization=Quantization(learned=ranges))
-    with pytest.raises(InputError, match=r"`ptq='equalize'` scales channels, and the model learned"):
+    with pytest.raises(InputError, match=r"`ptq='equalize'` changes what the model learned its ranges for: omit `ptq`"):
         export(
             model, precision="int8", spec=SPEC, data=str(folder),
             quantization=Quantization(learned=ranges, ptq="equalize"),

@@ -159,7 +159,7 @@ def test_a_head_that_8_bits_cannot_hold_is_rescued(file_format: str, tmp_path: P
     for seed in range(8):
         cv2.imwrite(str(tmp_path / f"{seed}.png"), natural_noise(seed, size)[..., ::-1])
     spec = ZOO["unet_mini"].default_spec(5, size)
-    plain = Quantization(data=tmp_path)
+    plain = Quantization(data=tmp_path, ptq="off")  # the step `head` takes the range out before
     recipe = Recipe(file_format, "int8")  # type: ignore[arg-type]
     (failed,) = export_all(model, spec, [recipe], quantization=plain)
     assert "failed its accuracy gate" in failed.failure

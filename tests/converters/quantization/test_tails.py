@@ -115,5 +115,6 @@ def test_a_file_of_either_format_is_made_by_each_method(
         classes = np.asarray(backend.run(tensor.astype(one.dtype)))
         same.append(np.mean(classes == np.asarray(original.run(tensor.astype(original.inputs[0].dtype)))))
     # 255 steps of a range sixty times too wide leave four values of a color; entropy's narrowest range is 128 of the
-    # histogram's 2048 bins, which leaves 34.
-    assert np.mean(same) < 0.8 if method == "minmax" else np.mean(same) > 0.9
+    # histogram's 2048 bins, which leaves 34. The few values far out have more squared error when they are cut than
+    # rounding has: mse keeps them.
+    assert np.mean(same) < 0.8 if method in ("minmax", "mse") else np.mean(same) > 0.9

@@ -127,7 +127,7 @@ def test_a_rejected_file_says_it(
     monkeypatch.setitem(recipes.GATES, recipe.precision, recipes.VerificationGate(1.1, None, rounding=1e-6))
     for seed in range(8 if recipe.is_quantized else 0):  # the fewest that calibrate
         (tmp_path / f"{seed}.png").write_bytes(encode_image(natural_noise(seed, SIZE)))
-    quantization = Quantization(data=tmp_path) if recipe.is_quantized else None
+    quantization = Quantization(data=tmp_path, ptq="off") if recipe.is_quantized else None
     (result,) = Exporter([recipe], quantization=quantization).run(plain, samples=IMAGES)
     assert result.verification is not None
     assert result.verification.reason.startswith("only ")

@@ -157,15 +157,15 @@ class _Head:
             constant = _constant(self._graph, "threshold", np.array([offset], np.float32))
             x = self._add("SUB", [x, constant], "above_threshold", schema.SubOptionsT())
         sides = _constant(self._graph, "sides", np.array([[0, 0], [0, 0], [0, 0], [1, 0]], np.int32))
-        shape = [*self._shape(x)[:3], 2]
+        shape = [*self._shape_of(x)[:3], 2]
         scores = self._add("PAD", [x, sides], "two_scores", schema.PadOptionsT(), shape=shape)
         return self._add("SOFTMAX", [scores], "scores", _softmax()) if self._spec.output_kind == "softmax" else scores
 
     def _of_probability(self, p: int) -> int:
         """Return the scores ``[1 - p, p]``."""
         one = _constant(self._graph, "one", np.array([1], np.float32))
-        rest = self._add("SUB", [one, p], "rest", schema.SubOptionsT(), shape=self._shape(p))
-        shape = [*self._shape(p)[:3], 2]
+        rest = self._add("SUB", [one, p], "rest", schema.SubOptionsT(), shape=self._shape_of(p))
+        shape = [*self._shape_of(p)[:3], 2]
         return self._add("CONCATENATION", [rest, p], "two_scores", schema.ConcatenationOptionsT(axis=3), shape=shape)
 
     def _before_arg_max(self, result: int) -> int:
@@ -180,7 +180,7 @@ class _Head:
             )
         if self._spec.output_kind != "argmax":
             raise UnsupportedModel("the model gives class ids and no scores: ask for argmax.")
-        scores, shape = int(op.inputs[0]), self._shape(op.inputs[0])
+        scores, shape = int(op.inputs[0]), self._shape_of(op.inputs[0])
         axis = int(np.ravel(_content(self._graph, op.inputs[1]))[0]) % max(len(shape), 1)
         self._require_float(scores)
         before, _ = self._without_activation(scores)
@@ -200,7 +200,7 @@ class _Head:
     def _as_map(self, tensor: int) -> int:
         """Return an output as ``(1, h, w, C)``."""
         reading = self._reading
-        if self._shape(tensor) != [1, *reading.shape]:
+        if self._shape_of(tensor) != [1, *reading.shape]:
             shape = [1, *reading.shape]
             options = schema.ReshapeOptionsT(newShape=np.array(shape, np.int32))
             sizes = _constant(self._graph, "map_shape", np.array(shape, np.int32))
@@ -210,11 +210,11 @@ class _Head:
 
     def _transposed(self, tensor: int, order: tuple[int, ...]) -> int:
         axes = _constant(self._graph, "axes", np.array(order, np.int32))
-        shape = [self._shape(tensor)[axis] for axis in order]
+        shape = [self._shape_of(tensor)[axis] for axis in order]
         return self._add("TRANSPOSE", [tensor, axes], "map_nhwc", schema.TransposeOptionsT(), shape=shape)
 
     def _class_map(self, scores: int) -> int:
-        shape = self._shape(scores)[:3]
+        shape = self._shape_of(scores)[:3]
         axis = _constant(self._graph, "class_axis", np.array(3, np.int32))
         integer = schema.TensorType.INT32
         chosen = self._add(
@@ -234,12 +234,12 @@ class _Head:
         kind: int = schema.TensorType.FLOAT32,
     ) -> int:
         """Append an op and return its output."""
-        made = _tensor(self._graph, tensor, self._shape(inputs[0]) if shape is None else shape, kind)
+        made = _tensor(self._graph, tensor, self._shape_of(inputs[0]) if shape is None else shape, kind)
         op = _operator(self._graph, name, inputs, [made], options)
         self._graph.insert(op, after=self._graph.operators[-1] if self._graph.operators else None)
         return made
 
-    def _shape(self, tensor: int) -> list[int]:
+    def _shape_of(self, tensor: int) -> list[int]:
         return [int(side) for side in self._graph.tensors[int(tensor)].shape]
 
     def _require_float(self, tensor: int) -> None:
