@@ -23,7 +23,8 @@ class Detached:
     """A ``Source`` that can be closed while its ``read`` waits for a silent device or server.
 
     OpenCV cannot be woken in a read. So ``close`` returns when the thread has finished, or after half a second while it
-    has not: the thread then releases the source on its own once OpenCV's timeout is over.
+    has not: the thread then releases the source on its own once OpenCV's timeout is over. A file has no server that is
+    silent, and gets ten times as long: a thread inside a decoder when the interpreter ends crashes the process.
     """
 
     def __init__(self, source: Stoppable, *, newest: bool) -> None:
@@ -85,7 +86,7 @@ class Detached:
             self._captured = None
             self._changed.notify_all()
         self._source.stop()
-        self._thread.join(timeout=0.5)
+        self._thread.join(timeout=0.5 if self.live else 5.0)
 
     def _run(self) -> None:
         # An unforeseen error must not look like the end of the video: the thread's traceback is on stderr.

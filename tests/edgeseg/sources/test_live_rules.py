@@ -121,8 +121,9 @@ class Endless:
 
     name, live, fps, missing_frames = "endless", True, None, 0
 
-    def __init__(self, *, frames: int = 10**9, failure: Exception | None = None) -> None:
+    def __init__(self, *, frames: int = 10**9, failure: Exception | None = None, decode_s: float = 0.0) -> None:
         self._frames = frames
+        self._decode_s = decode_s  # what no other thread can end
         self._failure = failure
         self._stop = threading.Event()
         self.read_so_far = 0
@@ -135,6 +136,7 @@ class Endless:
             return None
         self.read_so_far += 1
         self._stop.wait(0.001)
+        time.sleep(self._decode_s)
         return Captured(
             index=self.read_so_far - 1,
             name="",
@@ -171,6 +173,16 @@ def test_what_is_live_does_not_wait() -> None:
     assert second is not None
     assert second.index > first.index + 1
     assert source.read() is None
+    assert inner.closed
+
+
+def test_a_file_that_is_slow_to_decode_is_waited_for() -> None:
+    inner = Endless(decode_s=1.0)
+    inner.live = False
+    source = Detached(inner, newest=False)
+    while not inner.read_so_far:
+        time.sleep(0.01)
+    source.close()
     assert inner.closed
 
 
