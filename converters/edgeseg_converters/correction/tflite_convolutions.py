@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -12,7 +11,7 @@ from edgeseg.spec import ModelSpec
 from edgeseg_converters.calibration import CalibrationSet
 from edgeseg_converters.correction.convolutions import Convolution, ConvolutionFile, Put, Window
 from edgeseg_converters.tflite.calibrate import values
-from edgeseg_converters.tflite.graph import TfliteGraph
+from edgeseg_converters.tflite.graph import FloatConstants, TfliteGraph
 from edgeseg_converters.tflite.litert_internals import schema
 
 _Activation = schema.ActivationFunctionType
@@ -35,8 +34,7 @@ class TfliteConvolutions(ConvolutionFile):
 
     def __init__(self, data: bytes) -> None:
         self._data, self._graph = data, TfliteGraph.read(data)
-        self._uses = Counter(int(tensor) for op in self._graph.operators for tensor in op.inputs)
-        self._sharers = Counter(tensor.buffer for tensor in self._graph.tensors)
+        self._constants = FloatConstants(self._graph)
         read = {int(op.outputs[0]): self._read(op) for op in self._graph.operators}
         self._by_result = {tensor: each for tensor, each in read.items() if each is not None}
         self.convolutions = tuple(self._by_result.values())
@@ -56,7 +54,7 @@ class TfliteConvolutions(ConvolutionFile):
             op = graph.producer(op.inputs[0])
         if op is None or graph.op_name(op) != "ARG_MAX":
             return None
-        while op is not None and self._uses[tensor := int(op.inputs[0])] == 1:
+        while op is not None and self._constants.uses[tensor := int(op.inputs[0])] == 1:
             if tensor in self._by_result:
                 return self._by_result[tensor]
             op = graph.producer(tensor)
@@ -80,9 +78,9 @@ class TfliteConvolutions(ConvolutionFile):
         source, weights, bias = (int(op.inputs[k]) if k < len(op.inputs) else -1 for k in _INPUTS[kind])
         limits = _LIMITS.get(getattr(op.builtinOptions, "fusedActivationFunction", _Activation.NONE))
         # Without a bias the quantizer's file has no place for a correction.
-        if limits is None or bias < 0 or not self._own(weights) or not self._is_constant(bias):
+        if limits is None or bias < 0 or not self._constants.is_own(weights) or bias not in self._constants:
             return None
-        stored = self._constant(weights)
+        stored = self._constants.value(weights)
         axes = (3, 0, 1, 2) if kind == "DEPTHWISE_CONV_2D" else (0, 3, 1, 2)
         name = self._graph.tensor_name(op.outputs[0])
         return Convolution(
@@ -90,10 +88,10 @@ class TfliteConvolutions(ConvolutionFile):
             result=name,
             source=self._graph.tensor_name(source),
             kernel=stored.transpose(axes),
-            bias=self._constant(bias),
+            bias=self._constants.value(bias),
             limits=limits,
             window=None if kind == "TRANSPOSE_CONV" else self._window(op, source, stored, kind),
-            put_kernel=lambda new: self._put(weights, new.transpose(np.argsort(axes))),
+            put_kernel=lambda new: self._constants.put(weights, new.transpose(np.argsort(axes))),
             put_bias=self._bias_putter(op, bias, _INPUTS[kind][2]),
         )
 
@@ -114,8 +112,8 @@ class TfliteConvolutions(ConvolutionFile):
         """Return what replaces a bias; one that others read, as the zeros that converters share, is copied."""
 
         def put(new: NDArray[np.float32]) -> None:
-            if self._own(bias):
-                self._put(bias, new)
+            if self._constants.is_own(bias):
+                self._constants.put(bias, new)
                 return
             old = self._graph.tensors[bias]
             self._graph.model.buffers.append(schema.BufferT())
@@ -127,28 +125,9 @@ class TfliteConvolutions(ConvolutionFile):
                 hasRank=True,
             )
             tensor = self._graph.add_tensor(copied)
-            self._put(tensor, new)
+            self._constants.put(tensor, new)
             inputs = [int(each) for each in op.inputs]
             inputs[place] = tensor
             self._graph.rewire(op, inputs=inputs)
 
         return put
-
-    def _is_constant(self, tensor: int) -> bool:
-        described = self._graph.tensors[tensor]
-        data = self._graph.model.buffers[described.buffer].data
-        return data is not None and len(data) > 0 and described.type == schema.TensorType.FLOAT32
-
-    def _own(self, tensor: int) -> bool:
-        """Return whether a constant is read by one op alone."""
-        alone = self._uses[tensor] == 1 and self._sharers[self._graph.tensors[tensor].buffer] == 1
-        return self._is_constant(tensor) and alone
-
-    def _constant(self, tensor: int) -> NDArray[np.float32]:
-        described = self._graph.tensors[tensor]
-        data = np.asarray(self._graph.model.buffers[described.buffer].data, np.uint8)
-        return data.view(np.float32).reshape(described.shape)
-
-    def _put(self, tensor: int, new: NDArray[np.float32]) -> None:
-        data = np.ascontiguousarray(new, np.float32).reshape(-1).view(np.uint8)
-        self._graph.model.buffers[self._graph.tensors[tensor].buffer].data = data

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -14,7 +13,7 @@ from edgeseg_converters.equalization.channels import Variables
 from edgeseg_converters.equalization.network import Addend, Layer, Limit, Network, conv_sources
 from edgeseg_converters.tflite.calibrate import values
 from edgeseg_converters.tflite.delegate_pooling import POOL, UNPOOL
-from edgeseg_converters.tflite.graph import TfliteGraph
+from edgeseg_converters.tflite.graph import FloatConstants, TfliteGraph
 from edgeseg_converters.tflite.litert_internals import schema
 
 _Activation = schema.ActivationFunctionType
@@ -56,8 +55,7 @@ class TfliteNetwork(Network):
     def __init__(self, data: bytes) -> None:
         super().__init__()
         self._data, self._graph = data, TfliteGraph.read(data)
-        self._uses = Counter(int(tensor) for op in self._graph.operators for tensor in op.inputs)
-        self._sharers = Counter(tensor.buffer for tensor in self._graph.tensors)
+        self._constants = FloatConstants(self._graph)
         for op in self._graph.operators:
             if not self._read(op):
                 self._fix((*op.inputs, *op.outputs))
@@ -108,11 +106,11 @@ class TfliteNetwork(Network):
     def _convolution(self, kind: str, op: schema.OperatorT) -> bool:
         source, weights, bias = (int(op.inputs[k]) if k < len(op.inputs) else -1 for k in _CONVOLUTIONS[kind])
         into, out = self._variables(source), self._variables(int(op.outputs[0]))
-        if into is None or out is None or not self._own(weights):
+        if into is None or out is None or not self._constants.is_own(weights):
             return False
         if bias >= 0 and not self._addable(bias):
             return False
-        stored = self._constant(weights)
+        stored = self._constants.value(weights)
         if (kind != "DEPTHWISE_CONV_2D" and into.size % stored.shape[-1]) or (
             kind == "FULLY_CONNECTED" and into.size != stored.shape[-1]
         ):
@@ -126,7 +124,7 @@ class TfliteNetwork(Network):
 
         def put(new: NDArray[np.float32]) -> None:
             ordered = new[:, 0].T if kind == "DEPTHWISE_CONV_2D" else new.transpose(0, 2, 1)
-            self._put(weights, ordered.reshape(stored.shape))
+            self._constants.put(weights, ordered.reshape(stored.shape))
 
         self.layers.append(Layer(kernel=kernel, into=sources, out=out, put=put))
         if bias >= 0:
@@ -228,13 +226,15 @@ class TfliteNetwork(Network):
 
     def _addable(self, tensor: int) -> bool:
         """Return whether a constant can be scaled; zeros, which converters share, need not be."""
-        zeros = self._is_constant(tensor) and self._is_float(tensor) and not self._constant(tensor).any()
-        return zeros or self._own(tensor)
+        zeros = tensor in self._constants and not self._constants.value(tensor).any()
+        return zeros or self._constants.is_own(tensor)
 
     def _add(self, tensor: int, variables: Variables) -> None:
-        if not self._constant(tensor).any():
+        if not self._constants.value(tensor).any():
             return
-        self.addends.append(Addend(self._constant(tensor), -1, variables, lambda new: self._put(tensor, new)))
+        self.addends.append(
+            Addend(self._constants.value(tensor), -1, variables, lambda new: self._constants.put(tensor, new))
+        )
 
     def _is_float(self, tensor: int) -> bool:
         return bool(self._graph.tensors[tensor].type == schema.TensorType.FLOAT32)
@@ -242,17 +242,3 @@ class TfliteNetwork(Network):
     def _is_constant(self, tensor: int) -> bool:
         data = self._graph.model.buffers[self._graph.tensors[tensor].buffer].data
         return data is not None and len(data) > 0
-
-    def _own(self, tensor: int) -> bool:
-        """Return whether a constant is read by one op alone."""
-        alone = self._uses[tensor] == 1 and self._sharers[self._graph.tensors[tensor].buffer] == 1
-        return self._is_constant(tensor) and self._is_float(tensor) and alone
-
-    def _constant(self, tensor: int) -> NDArray[np.float32]:
-        described = self._graph.tensors[tensor]
-        data = np.asarray(self._graph.model.buffers[described.buffer].data, np.uint8)
-        return data.view(np.float32).reshape(described.shape)
-
-    def _put(self, tensor: int, new: NDArray[np.float32]) -> None:
-        data = np.ascontiguousarray(new, np.float32).reshape(-1).view(np.uint8)
-        self._graph.model.buffers[self._graph.tensors[tensor].buffer].data = data

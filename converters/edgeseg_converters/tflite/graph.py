@@ -1,14 +1,15 @@
-"""Edit the graph of a TFLite file, and know at any time which op makes a tensor and which ops read it."""
+"""Edit the graph of a TFLite file: know which op makes a tensor and which ops read it, and replace its constants."""
 
 from __future__ import annotations
 
 import copy
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import flatbuffers
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeseg.tflite.graph import op_name
 from edgeseg_converters.tflite.litert_internals import read_model, schema
@@ -195,6 +196,40 @@ class TfliteGraph:
             del self._producers[int(tensor)]
         for tensor in dict.fromkeys(op.inputs):
             self._readers[int(tensor)].remove(op)
+
+
+class FloatConstants:
+    """The float32 constants of a graph, by their tensors.
+
+    Attributes:
+        uses: how many inputs of ops are a tensor, as the graph was given.
+    """
+
+    def __init__(self, graph: TfliteGraph) -> None:
+        self._graph = graph
+        self.uses = Counter(int(tensor) for op in graph.operators for tensor in op.inputs)
+        self._sharers = Counter(tensor.buffer for tensor in graph.tensors)
+
+    def __contains__(self, tensor: int) -> bool:
+        described = self._graph.tensors[tensor]
+        data = self._graph.model.buffers[described.buffer].data
+        return data is not None and len(data) > 0 and bool(described.type == schema.TensorType.FLOAT32)
+
+    def is_own(self, tensor: int) -> bool:
+        """Return whether a constant is read by one op alone."""
+        alone = self.uses[tensor] == 1 and self._sharers[self._graph.tensors[tensor].buffer] == 1
+        return tensor in self and alone
+
+    def value(self, tensor: int) -> NDArray[np.float32]:
+        """Return a constant in its own shape."""
+        described = self._graph.tensors[tensor]
+        data = np.asarray(self._graph.model.buffers[described.buffer].data, np.uint8)
+        return data.view(np.float32).reshape(described.shape)
+
+    def put(self, tensor: int, new: NDArray[np.float32]) -> None:
+        """Replace the values of a tensor, in a buffer of its own; the shape stays."""
+        data = np.ascontiguousarray(new, np.float32).reshape(-1).view(np.uint8)
+        self._graph.model.buffers[self._graph.tensors[tensor].buffer].data = data
 
 
 class _SharingBuilder(flatbuffers.Builder):  # type: ignore[misc]

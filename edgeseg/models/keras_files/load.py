@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgeseg._internal.files import atomic_path
 from edgeseg._internal.json import WrongValue, parse
@@ -26,6 +26,7 @@ from edgeseg.spec import METADATA_KEY, ModelSpec
 if TYPE_CHECKING:
     import keras
 
+T = TypeVar("T")
 _Make = Callable[[dict[str, Any], dict[str, Any]], Any]
 
 _SPEC_ENTRY = f"{METADATA_KEY}.json"
@@ -223,11 +224,7 @@ def read_spec(path: str | Path) -> ModelSpec | None:
     Raises:
         InputError: the file is missing or no archive, or the spec in it cannot be read.
     """
-    data = _read_entry(path, _SPEC_ENTRY)
-    try:
-        return None if data is None else ModelSpec.from_json(data)
-    except InputError as error:
-        raise InputError(f"in '{path}', {error}") from error
+    return _decoded_entry(path, _SPEC_ENTRY, ModelSpec.from_json)
 
 
 def read_training_state(path: str | Path) -> dict[str, Any] | None:
@@ -249,9 +246,13 @@ def read_ranges(path: str | Path) -> LearnedRanges | None:
     Raises:
         InputError: the file is missing or no archive, or the ranges in it cannot be read.
     """
-    data = _read_entry(path, _RANGES_ENTRY)
+    return _decoded_entry(path, _RANGES_ENTRY, LearnedRanges.from_json)
+
+
+def _decoded_entry(path: str | Path, entry: str, decode: Callable[[bytes], T]) -> T | None:
+    data = _read_entry(path, entry)
     try:
-        return None if data is None else LearnedRanges.from_json(data)
+        return None if data is None else decode(data)
     except InputError as error:
         raise InputError(f"in '{path}', {error}") from error
 
