@@ -230,9 +230,10 @@ class ExportOptions:
                 f"a rescue keeps ops in float, which the target {self.target} does not run; omit `rescue`."
             )
         if quantization.data is None and quantization.calibration is None:
+            without = " dynamic needs none." if recipe.format == "tflite" else ""
             raise InputError(
-                f"{recipe.precision} needs images to calibrate with, as the model will see them; give `data='DIR'`. "
-                "Without images there are fp16 and dynamic."
+                f"{recipe.precision} needs images to calibrate with, as the model will see them; give `data='DIR'`."
+                f"{without}"
             )
         if self.output_kind != "argmax" and not self._in_bytes(recipe):
             two = "; of two classes it also gives `output_kind='softmax'`" if recipe.precision == "int8" else ""
