@@ -54,7 +54,7 @@ def table(path: Path) -> str:
         "class that Keras gives. ~~Struck out~~: a wrong answer, which has no speed. Bold: the fastest of each owner. "
         f"{machine['cpu']} ({machine['machine']}), {machine['num_threads']} threads, batch 1, {machine['date']}; "
         f"{versions}.",
-        *[f"[{number}] {note}." for number, note in enumerate(notes, 1)],
+        *[f"[{number}] {note.rstrip('.')}." for number, note in enumerate(notes, 1)],
     ]
     return "\n".join(text)
 
