@@ -111,8 +111,7 @@ def learned_ranges(model: str | None) -> LearnedRanges | None:
     """Return the ranges that a training in integers left in a model file; ``None`` of a zoo name, or without any."""
     from edgeseg.models.keras_files.load import read_ranges
 
-    is_archive = model is not None and Path(model).suffix.lower() == ".keras"
-    return read_ranges(model) if model is not None and is_archive else None
+    return None if model is None or Path(model).suffix.lower() != ".keras" else read_ranges(model)
 
 
 name = click.option(

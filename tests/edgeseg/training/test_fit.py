@@ -7,10 +7,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
-import signal
-import subprocess
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,25 +24,6 @@ from edgeseg.training import fit
 from edgeseg.training.config import TrainConfig
 from edgeseg.training.fit import train
 from edgeseg.training.run.options import RunOptions
-
-#: Trains, and dies without a word in the middle of the fourth epoch.
-KILLED_RUN = """
-import os, signal, sys
-import keras
-from edgeseg.training import fit
-from edgeseg.training.fit import train
-from edgeseg.training.recipes.recipe import Recipe
-from edgeseg.training.run.options import RunOptions
-
-class Killer(keras.callbacks.Callback):
-    def on_epoch_begin(self, epoch, logs=None):
-        self.epoch = epoch
-    def on_train_batch_end(self, batch, logs=None):
-        if self.epoch == 3 and batch == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-train(Recipe.open(sys.argv[1]).config(), sys.argv[2], RunOptions(callbacks=[Killer()]))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +69,7 @@ def test_it_learns_and_best_is_ready_for_export(shapes_dataset: Path, tmp_path: 
 
 
 def test_a_run_that_was_killed_in_an_epoch_ends_as_if_it_had_not_been(
-    tiny: Path, shapes_dataset: Path, tmp_path: Path
+    tiny: Path, shapes_dataset: Path, tmp_path: Path, run_until_killed: Callable[[Path, Path, int], None]
 ) -> None:
     """In the second phase, with a moving average, dropout, gradient clipping and a loss that is no default."""
     settings = config(
@@ -100,10 +78,7 @@ def test_a_run_that_was_killed_in_an_epoch_ends_as_if_it_had_not_been(
     )  # fmt: skip
     whole = train(settings, tmp_path / "whole", RunOptions(log=quiet))
 
-    command = [sys.executable, "-c", KILLED_RUN, tmp_path / "whole" / "train.toml", tmp_path / "cut"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    killed = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    run_until_killed(tmp_path / "whole" / "train.toml", tmp_path / "cut", 3)
     resumed = train(settings, tmp_path / "cut", RunOptions(resume=True, log=quiet))
 
     for row, unbroken in zip(resumed.history, whole.history, strict=True):

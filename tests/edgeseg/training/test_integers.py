@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +19,6 @@ from edgeseg.training.fit import train
 from edgeseg.training.quantization.network import fake_quantized
 from edgeseg.training.quantization.scheme import Scheme
 from edgeseg.training.run.options import RunOptions
-
-#: Trains, and dies without a word in the middle of the second epoch, whose batch norms are frozen.
-KILLED_RUN = """
-import os, signal, sys
-import keras
-from edgeseg.training.fit import train
-from edgeseg.training.recipes.recipe import Recipe
-from edgeseg.training.run.options import RunOptions
-
-class Killer(keras.callbacks.Callback):
-    def on_epoch_begin(self, epoch, logs=None):
-        self.epoch = epoch
-    def on_train_batch_end(self, batch, logs=None):
-        if self.epoch == 1 and batch == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-train(Recipe.open(sys.argv[1]).config(), sys.argv[2], RunOptions(callbacks=[Killer()]))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -69,16 +48,13 @@ def without_time(row: Any) -> dict[str, float]:
 
 
 def test_a_killed_run_ends_as_if_it_had_not_been_and_best_is_a_plain_model(
-    trained: Path, shapes_dataset: Path, tmp_path: Path
+    trained: Path, shapes_dataset: Path, tmp_path: Path, run_until_killed: Callable[[Path, Path, int], None]
 ) -> None:
     settings = config(trained, shapes_dataset, teacher=str(trained), teacher_weight=0.5)
     assert settings.num_batch_norm_epochs == 1
     whole = train(settings, tmp_path / "whole", RunOptions(log=quiet))
 
-    command = [sys.executable, "-c", KILLED_RUN, tmp_path / "whole" / "train.toml", tmp_path / "cut"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    killed = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    run_until_killed(tmp_path / "whole" / "train.toml", tmp_path / "cut", 1)
     resumed = train(settings, tmp_path / "cut", RunOptions(resume=True, log=quiet))
     for row, unbroken in zip(resumed.history, whole.history, strict=True):
         assert without_time(row) == without_time(unbroken)

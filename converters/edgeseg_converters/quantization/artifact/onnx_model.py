@@ -30,6 +30,7 @@ from edgeseg_converters.keras_model.freeze import INPUT_NAME, OUTPUT_NAMES
 from edgeseg_converters.onnx.file import write
 from edgeseg_converters.onnx.memory import new_objects_collected
 from edgeseg_converters.onnx.passes import TIDY
+from edgeseg_converters.onnx.passes.constants import add_constant
 from edgeseg_converters.onnx.passes.onnxruntime_basic import RunBasicOptimizations
 from edgeseg_converters.recipes import DEFAULT_OPSET, OPSETS
 
@@ -333,8 +334,6 @@ def _fix_input(model: onnx.ModelProto, spec: ModelSpec) -> None:
 
 
 def _constant(graph: ir.Graph, array: NDArray[Any]) -> ir.Value:
-    from edgeseg_converters.onnx.passes.constants import add_constant
-
     return add_constant(graph, _unused(graph, "edgeseg_constant"), array)
 
 
