@@ -18,12 +18,19 @@ _GATE = {"fp32": 0.999}
 _INT8_WORSE = 0.1
 
 
-def table(path: Path) -> str:
-    """Return a result file as Markdown: milliseconds, share of the peak, agreement, and the ratio of the fastest."""
-    recorded = read_json(path)
+def table(*paths: Path) -> str:
+    """Return result files as Markdown: milliseconds, share of the peak, agreement, and the ratio of the fastest.
+
+    Args:
+        paths: a model that is in several is taken from the last.
+    """
+    files = [read_json(path) for path in paths]
     rows: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for entry in recorded["results"]:
-        rows.setdefault((entry["precision"], entry["model"], *entry["input_size"]), []).append(entry)
+    for recorded in files:
+        own: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+        for entry in recorded["results"]:
+            own.setdefault((entry["precision"], entry["model"], *entry["input_size"]), []).append(entry)
+        rows |= own
     heads = [side.peer for side in SIDES]
     text: list[str] = []
     notes: list[str] = []
@@ -47,7 +54,7 @@ def table(path: Path) -> str:
         if told:
             mean = math.exp(sum(math.log(ratio) for ratio in told) / len(told))
             text += ["", f"Geometric mean over {len(told)} models: **{mean:.2f}**; the least is {min(told):.2f}.", ""]
-    machine = recorded["environment"]
+    machine = files[-1]["environment"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if version)
     text += [
         "Median milliseconds; in brackets the share of the machine's float32 peak, and the share of pixels with the "

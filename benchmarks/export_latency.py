@@ -118,11 +118,17 @@ def lines(entries: list[dict[str, Any]]) -> list[str]:
     return text
 
 
-def table(path: Path) -> str:
-    """Return a result file as a Markdown table: a row for each model, with milliseconds and ratios for each target."""
-    recorded = read_json(path)
-    entries = {(entry["model"], *entry["input_size"], entry["runtime"]): entry for entry in recorded["results"]}
-    averages = means(recorded["results"])
+def table(*paths: Path) -> str:
+    """Return result files as a Markdown table: a row for each model, with milliseconds and ratios for each target.
+
+    A model that several files have is that of the last.
+    """
+    files = [read_json(path) for path in paths]
+    recorded = files[0]
+    entries = {
+        (entry["model"], *entry["input_size"], entry["runtime"]): entry for file in files for entry in file["results"]
+    }
+    averages = means(list(entries.values()))
     head = ["Model, input"]
     for runtime in RUNTIMES:
         title = {"tflite": "LiteRT", "onnx": "ONNX Runtime"}[runtime]
@@ -165,11 +171,13 @@ def main() -> None:
     parser.add_argument("--num-runs", type=int, default=20)
     parser.add_argument("--cache", type=Path, help="keeps the converted files; a second run only measures")
     parser.add_argument("--output", type=Path)
-    parser.add_argument("--table", type=Path, metavar="FILE.json", help="print a recorded result as Markdown, and stop")
+    parser.add_argument(
+        "--table", type=Path, nargs="+", metavar="FILE.json", help="print recorded results as one table, and stop"
+    )
     parser.add_argument("--step", choices=("convert", "measure"), help=argparse.SUPPRESS)  # in a process of its own
     arguments = parser.parse_args()
     if arguments.table:
-        print(table(arguments.table))
+        print(table(*arguments.table))
         return
     targets = arguments.targets.split(",")
     if arguments.step == "convert":

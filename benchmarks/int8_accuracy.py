@@ -1,12 +1,13 @@
 """Measure what the steps before int8 give, on the packaged model and on models that plain int8 ruins.
 
     python benchmarks/int8_accuracy.py CAMVID --output benchmarks/results/int8-accuracy-NAME.json
+    python benchmarks/int8_accuracy.py CAMVID --model run/best.keras --ptq off --ptq best --output FILE     # one's own
     python benchmarks/int8_accuracy.py --table benchmarks/results/int8-accuracy-NAME.json
 
 Variants: the packaged model as it is; with ReLU in place of ReLU6, which ends no range; with the channels between its
 convolutions scaled 100-fold apart, which the float model does not notice; with swish in those places, so sharp that the
 float model hardly notices (``x * sigmoid(8 x)``), whose channels cannot be scaled; and with a vector that is added to
-the kernels of all classes, which widens the range of the scores 20-fold and changes no class.
+the kernels of all classes, which widens the range of the scores 100-fold and changes no class.
 
 Each is exported in both formats with each of ``--ptq``, calibrated on training images and measured on the validation
 split. What a run has measured already is not measured again, so that a long one can be ended and repeated.
@@ -50,7 +51,10 @@ class Variant:
 
 
 def variant_of(name: str) -> Variant:
-    """Open the packaged model and change it."""
+    """Open a model of one's own, or the packaged one and change it."""
+    if name not in VARIANTS:
+        opened = load_model(name, ModelRequest())
+        return Variant(opened.model, opened.spec)
     opened = load_model("efficientnet_lite0_unet", ModelRequest(input_size=_SIZE))
     model = opened.model
     if name in VARIANTS[1:3]:
@@ -85,7 +89,7 @@ def with_swish(model: keras.Model) -> keras.Model:
     return copy
 
 
-def widen_head(model: keras.Model, factor: float = 20.0, seed: int = 0) -> None:
+def widen_head(model: keras.Model, factor: float = 100.0, seed: int = 0) -> None:
     """Add a vector to the kernels of all classes, ``factor`` times as large as they are, in place."""
     head = next(layer for layer in reversed(model.layers) if isinstance(layer, keras.layers.Conv2D))
     kernel = keras.ops.convert_to_numpy(head.kernel)
@@ -132,6 +136,7 @@ def main() -> None:
     parser.add_argument("data", nargs="?", type=Path, help="CamVid")
     parser.add_argument("--num-images", type=int, default=100, help="to calibrate with")
     parser.add_argument("--variant", action="append", choices=VARIANTS, help="may be repeated; all when omitted")
+    parser.add_argument("--model", action="append", help="a file of Keras in place of the variants; may be repeated")
     parser.add_argument("--format", action="append", choices=_FORMATS, help="may be repeated; both when omitted")
     parser.add_argument("--ptq", action="append", help=f"may be repeated; when omitted {', '.join(_PTQ)}")
     parser.add_argument("--output", type=Path)
@@ -145,7 +150,7 @@ def main() -> None:
     resumed = arguments.output and arguments.output.exists()
     entries: list[dict[str, Any]] = read_json(arguments.output)["results"] if resumed else []
     done = {(entry["model"], entry["format"], entry["ptq"]) for entry in entries}
-    for name in arguments.variant or VARIANTS:
+    for name in arguments.model or arguments.variant or VARIANTS:
         variant = None
         for file_format in arguments.format or _FORMATS:
             for ptq in arguments.ptq or _PTQ:
@@ -190,7 +195,7 @@ def table(path: Path) -> str:
         rows.setdefault((entry["model"], entry["format"]), {})[entry["ptq"]] = entry
     names = [ptq for ptq in _PTQ if any(ptq in by_ptq for by_ptq in rows.values())]
     text = [
-        f"| packaged model, CamVid val | format | float mIoU | {' | '.join(names)} | worst class |",
+        f"| model, CamVid val | format | float mIoU | {' | '.join(names)} | worst class |",
         f"|---|---|---:|{'---:|' * len(names)}---|",
     ]
     for (model, file_format), by_ptq in rows.items():

@@ -3,7 +3,7 @@
     python benchmarks/peers.py --output benchmarks/results/peers-NAME.json             # four models of the zoo
     python benchmarks/peers.py --all-models --cache DIR --output FILE                  # twelve; goes on where it was
     python benchmarks/peers.py unet_mini:224 --precisions int8
-    python benchmarks/peers.py --table benchmarks/results/peers-NAME.json   # Markdown for docs/other-runtimes.md
+    python benchmarks/peers.py --table FILE.json...       # Markdown for docs/other-runtimes.md; the last has precedence
 
 Needs the dependency group ``peers``. The *naive* files are those of TensorFlow's converter and of tf2onnx, at batch 1,
 with the model's own output: LiteRT runs the one, ONNX Runtime, OpenVINO and MNN the other, and ncnn what pnnx makes of
@@ -12,7 +12,8 @@ those of ``edgeseg export``, for each format, and for LiteRT also of ``--target 
 no side has an argmax that the other lacks.
 
 Every file gets the same weights, the same image and the same threads. Beside each time are the share of pixels with the
-class that Keras gives, as a wrong answer has no speed, and the share of the machine's peak: a float32 product of two
+class that Keras gives, as a wrong answer has no speed (of SegNet, whose indices follow ties: of the pixels that Keras
+itself keeps under noise of the size of rounding), and the share of the machine's peak: a float32 product of two
 2048x2048 matrices on ONNX Runtime with the same threads, measured in the same turns. Float operations are the zoo's
 count of the Keras model, whatever the file computes, so that a file with less work has a higher share.
 
@@ -39,6 +40,7 @@ from _peers import SIDES, DoesNotConvert, Side, open_peer, translate
 from _peers_table import table
 from _shared import THREADS, environment, parse_model, read_json, write_json
 from _sides import Refused, calibrated, edgeseg_sources, naive, naive_int8
+from numpy.typing import NDArray
 
 from edgeseg.benchmark import worker
 from edgeseg.benchmark.measure import Case, measure
@@ -48,6 +50,7 @@ from edgeseg.errors import DeviceLost
 from edgeseg.models.zoo.table import ZOO
 from edgeseg.runtime.process.child import how_it_ended
 from edgeseg_converters.options import ExportOptions
+from edgeseg_converters.recipes import Recipe
 
 Model = tuple[str, tuple[int, int]]
 
@@ -108,7 +111,9 @@ def convert(model: Model, precision: str, kind: str, cache: Path) -> None:
     spec = ZOO[name].default_spec(_CLASSES, size)
     network = calibrated(name, size, images[:2])
     fed = preprocess(image, spec)[0]
-    np.save(cache / f"{_stem(model)}.keras.npy", np.argmax(network.predict(fed, verbose=0), -1))
+    scores = network.predict(fed, verbose=0)
+    np.save(cache / f"{_stem(model)}.keras.npy", np.argmax(scores, -1))
+    np.save(cache / f"{_stem(model)}.steady.npy", _steady(network, fed, scores))
     folder = cache / "images"
     for index, written in enumerate(images):
         write_bytes(folder / f"{index}.png", encode_image(written, ".png"), overwrite=True)
@@ -128,10 +133,24 @@ def convert(model: Model, precision: str, kind: str, cache: Path) -> None:
         _refused(path).write_text(f"{refusal}\n")
 
 
+def _steady(network: Any, fed: NDArray[np.float32], scores: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return which pixels Keras decides by more than rounding, ``(1, h, w)``: all, but of SegNet's pooling indices."""
+    from edgeseg_converters.keras_model.steadiness import Answer, SteadinessProbe
+
+    def answer(image: NDArray[np.float32]) -> Answer:
+        given = network.predict(image, verbose=0)
+        return Answer(given.argmax(-1)[0].astype(np.uint8), given)
+
+    probe = SteadinessProbe(network, answer, [fed], [Answer(scores.argmax(-1)[0].astype(np.uint8), scores)])
+    if not probe.pools_with_indices():
+        return np.ones(scores.shape[:-1], np.bool_)
+    return probe.at(Recipe("tflite", "fp32").gate.rounding).steady[0][None]
+
+
 def _export(network: Any, model: Model, precision: str, kind: str, path: Path, images: Path) -> Any:
     """Write edgeseg's file of one kind and return its ModelSpec."""
     from edgeseg.errors import EdgesegError
-    from edgeseg_converters import Recipe, export_all
+    from edgeseg_converters import export_all
     from edgeseg_converters.calibration import choose
     from edgeseg_converters.options import Quantization
 
@@ -174,9 +193,9 @@ def prove(path: Path, peer: str, source: Path, reference: Path) -> dict[str, Any
     """Check whether a file gives the right answer and obeys the number of threads; runs in its own process.
 
     Returns:
-        ``argmax_agreement`` with Keras in [0, 1], and ``threads_that_work``: for 1 requested thread and for
-        ``THREADS``, how many had at least a tenth of the CPU time of the busiest. Unlike CPU time over time it does not
-        depend on other load on the machine.
+        ``argmax_agreement`` with Keras in [0, 1], on the pixels that are steady there, and ``threads_that_work``: for 1
+        requested thread and for ``THREADS``, how many had at least a tenth of the CPU time of the busiest. Unlike CPU
+        time over time it does not depend on other load on the machine.
     """
     image = np.load(f"{source}.npy")
     workers = {}
@@ -198,7 +217,8 @@ def prove(path: Path, peer: str, source: Path, reference: Path) -> dict[str, Any
     expected = np.load(reference)
     if output.shape != expected.shape:
         raise DoesNotConvert(f"converts, but the output has shape {output.shape}; Keras gives {expected.shape}")
-    return {"argmax_agreement": float((output == expected).mean()), "threads_that_work": workers}
+    steady = np.load(reference.with_name(reference.name.replace(".keras.", ".steady.")))
+    return {"argmax_agreement": float((output == expected)[steady].mean()), "threads_that_work": workers}
 
 
 def _cpu_of_threads() -> dict[str, float]:
@@ -217,14 +237,14 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="keeps the converted files; a second run only measures")
     parser.add_argument("--convert-only", action="store_true", help="fill the cache and prove, and measure nothing")
     parser.add_argument("--output", type=Path)
-    parser.add_argument("--table", type=Path, metavar="FILE.json", help="print a recorded result as Markdown, and stop")
+    parser.add_argument("--table", type=Path, nargs="+", metavar="FILE.json", help="print as Markdown, and stop")
     parser.add_argument("--step", choices=tuple(_STEPS), help=argparse.SUPPRESS)  # one piece of work from stdin
     arguments = parser.parse_args()
     if arguments.step:
         _STEPS[arguments.step]()
         return
     if arguments.table:
-        print(table(arguments.table))
+        print(table(*arguments.table))
         return
     named = [parse_model(text) for text in (_ALL_MODELS if arguments.all_models else _MODELS)]
     with tempfile.TemporaryDirectory() as temporary:

@@ -352,6 +352,9 @@ class Exporter:
         if any(takes) and self.quantization.learned is not None:
             learned = LearnedLimits(self.quantization.learned, prepared.model, prepared.spec)
         integers = Integers(self.quantization, images, domain=domain, learned=learned, progress=progress)
+        if expected:
+            radius = expected.spec.receptive_radius
+            prepared = dataclasses.replace(prepared, spec=prepared.spec.replace(receptive_radius=radius))
         plans = [_Plan.of(recipe, self.options, learned=one) for recipe, one in zip(self.recipes, takes, strict=True)]
         rewritten_and_frozen = _FrozenModels(prepared, plans)
         for recipe, plan in zip(self.recipes, plans, strict=True):

@@ -74,6 +74,11 @@ def test_artifact_says_how_to_feed_it_and_agrees_with_keras(
         inside = segmenter.spec
         assert (inside.input_size, inside.num_classes, inside.mean) == (SIZE, 5, (127.5,) * 3)
         assert (inside.output_kind, inside.provenance.precision) == ("argmax", recipe.precision)
+        # Of the Keras model's scores, so that a file of ids has it too. Its 3x3 convolutions at 1, 1/2 and 1/4, twice
+        # up and down, reach 22 pixels at most from an edge where its strides begin again.
+        assert inside.receptive_radius == result.spec.receptive_radius
+        assert isinstance(inside.receptive_radius, tuple)
+        assert 10 <= min(inside.receptive_radius) <= max(inside.receptive_radius) <= 22
         assert inside.provenance.tools["tensorflow"]
         assert segmenter.backend.inputs[0].name == "image"
         assert segmenter.backend.outputs[0].name == "class_map"

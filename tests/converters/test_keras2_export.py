@@ -19,22 +19,21 @@ from edgeseg_converters.options import ExportOptions
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 #: Each architecture and each family of backbones once; of EfficientNet, PSPNet has only the first half.
 MODELS = ("Unet:vgg16", "FPN:mobilenetv2", "Linknet:resnet18", "PSPNet:efficientnetb0")
+FEW = MODELS[1:2]
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("segmentation_models") is None, reason="segmentation-models is not installed"
 )
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All models of Keras 2, from one process of their own: it must not have loaded Keras 3."""
-    folder = tmp_path_factory.mktemp("keras2")
-    command = [sys.executable, BENCHMARKS / "segmentation_models_grid.py", *MODELS, "--cache", folder, "--write"]
+def written(name: str, folder: Path) -> Path:
+    """A model of Keras 2, from a process of its own: it must not have loaded Keras 3."""
+    command = [sys.executable, BENCHMARKS / "segmentation_models_grid.py", name, "--cache", folder, "--write"]
     # Keras 2 has no other backend; a session that tests JAX must not reach it.
     clean = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
     done = subprocess.run(command, capture_output=True, text=True, env=clean)
     assert done.returncode == 0, done.stderr[-2000:]
-    return folder
+    return folder / f"{name}.h5".replace(":", "_")
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +47,9 @@ def grid() -> Any:
     return segmentation_models_grid
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_the_files_say_what_keras2_said(name: str, folder: Path, grid: Any) -> None:
-    path = folder / f"{name}.h5".replace(":", "_")
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in FEW else pytest.mark.slow) for name in MODELS])
+def test_the_files_say_what_keras2_said(name: str, tmp_path: Path, grid: Any) -> None:
+    path = written(name, tmp_path)
     with np.load(path.with_suffix(".npz")) as arrays:
         x, expected = arrays["x"], arrays["y"]
     assert len(np.unique(expected.argmax(-1))) > 1  # else any file would agree

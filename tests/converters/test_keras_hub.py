@@ -167,6 +167,7 @@ def test_a_task_is_fed_as_its_own_converter_says(
         assert (segmenter(image).class_map == tasks[name].class_map(size, image)).mean() >= 0.999
 
 
+@pytest.mark.slow
 @one_task
 def test_a_task_is_exported_at_another_size(name: str, tasks: dict[str, Task], tmp_path: Path) -> None:
     size = CASES[name][2]
@@ -179,6 +180,7 @@ def test_a_task_is_exported_at_another_size(name: str, tasks: dict[str, Task], t
         assert (segmenter(image).class_map == expected).mean() >= 0.999  # the gate of fp32
 
 
+@pytest.mark.slow
 @one_task
 def test_a_task_is_trained_from_its_own_weights(name: str, tasks: dict[str, Task], tmp_path: Path) -> None:
     size = CASES[name][1]

@@ -37,7 +37,7 @@ def _one_model_in_memory() -> Iterator[None]:
 # fade to ties, and has its own test in test_export_rewritten. unet_resnet50 is 44 M parameters of resnet50_segnet's
 # encoder and unet_vgg16's decoder, and takes as long as ten others.
 _ELSEWHERE = ("hrnetv2_w32", "hrnetv2_w48", "segnet", "unet_resnet50", "deeplabv3plus_resnet101")
-_FEW = ("unet_mini", "mobilenet_unet", "hrnetv2_w18", "deeplabv3plus_mobilenetv2")
+_FEW = ("unet_mini", "deeplabv3plus_mobilenetv2")
 
 
 @pytest.mark.usefixtures("shallow")

@@ -2,9 +2,11 @@
 
 Rounded weights and cut ranges move the mean of a channel, by the same amount at every pixel: an error that all layers
 after it see, and that a bias takes back. This is the empirical bias correction of Nagel et al., Data-Free Quantization
-Through Weight Equalization and Bias Correction (arXiv:1906.04721), with two differences. The mean is that after the
+Through Weight Equalization and Bias Correction (arXiv:1906.04721), with three differences. The mean is that after the
 activation, which the next layer reads, and the bias moves it by the share of the values that the activation does not
-cut off. And it is measured in the integer file itself, layer after layer, each with the biases before it corrected.
+cut off. It is that of the values as far as the integers reach: what is cut off on purpose, such as the tail before a
+swish, is no error. And it is measured in the integer file itself, layer after layer, each with the biases before it
+corrected.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from edgeseg.spec import ModelSpec
 from edgeseg_converters.calibration import CalibrationSet
 from edgeseg_converters.correction.convolutions import Convolution, ConvolutionFile
 from edgeseg_converters.correction.files import open_convolutions
-from edgeseg_converters.correction.integer_biases import open_biases
+from edgeseg_converters.correction.integer_biases import IntegerBiases, open_biases
 
 #: The file runs once on each of them for every convolution. A mean over the pixels of eight differs from that of all by
 #: a few percent of what is corrected.
@@ -56,7 +58,7 @@ def correct_biases(
     corrected = [each for each in file.convolutions if each.op in integers.ops]
     if not corrected:
         return None
-    expected = _means(file, corrected, measured, spec)
+    expected = _means(file, corrected, integers, measured, spec)
     for each in corrected:
         mean, active, largest = expected[each.result]
         moved = mean - integers.means(each.op)
@@ -69,16 +71,21 @@ def correct_biases(
 
 
 def _means(
-    file: ConvolutionFile, convolutions: list[Convolution], images: CalibrationSet, spec: ModelSpec
+    file: ConvolutionFile,
+    convolutions: list[Convolution],
+    integers: IntegerBiases,
+    images: CalibrationSet,
+    spec: ModelSpec,
 ) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64], float]]:
     """Return of every result the channels' means and shares of values that follow the bias, and the largest value."""
     sums: dict[str, tuple[NDArray[np.float64], NDArray[np.float64], float]] = {}
     for maps in file.values([each.result for each in convolutions], images, spec):
         for each in convolutions:
-            values = maps[each.result]
-            others = tuple(range(values.ndim - 1))
-            new = values.mean(axis=others, dtype=np.float64), each.active(values).mean(axis=others)
-            mean, active, largest = sums.get(each.result, (0.0, 0.0, 0.0))
-            sums[each.result] = mean + new[0], active + new[1], max(largest, float(np.abs(values).max()))
+            low, high = integers.limits(each.op)
+            values = np.clip(maps[each.result], low, high)
+            others, active = tuple(range(values.ndim - 1)), each.active(values) & (values > low) & (values < high)
+            new = values.mean(axis=others, dtype=np.float64), active.mean(axis=others)
+            mean, share, largest = sums.get(each.result, (0.0, 0.0, 0.0))
+            sums[each.result] = mean + new[0], share + new[1], max(largest, float(np.abs(values).max()))
     count = len(images.paths)
-    return {name: (mean / count, active / count, largest) for name, (mean, active, largest) in sums.items()}
+    return {name: (mean / count, share / count, largest) for name, (mean, share, largest) in sums.items()}

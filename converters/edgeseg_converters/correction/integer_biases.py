@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -32,6 +33,10 @@ class IntegerBiases(ABC):
     """
 
     ops: frozenset[str]
+
+    @abstractmethod
+    def limits(self, op: str) -> tuple[float, float]:
+        """Return the least and the largest number that the integers of a convolution's result can be."""
 
     @abstractmethod
     def means(self, op: str) -> NDArray[np.float64]:
@@ -62,6 +67,7 @@ class TfliteBiases(IntegerBiases):
     def __init__(self, data: bytes, ops: Sequence[str], images: Sequence[NDArray[np.uint8]]) -> None:
         graph, asked = TfliteGraph.read(data), set(ops)
         found, buffers = {}, {}
+        self._limits = {}
         for op in graph.operators:
             name, place = graph.tensor_name(op.outputs[0]), _CONVOLUTIONS.get(graph.op_name(op))
             if place is None or name not in asked or len(op.inputs) <= place or int(op.inputs[place]) < 0:
@@ -74,6 +80,7 @@ class TfliteBiases(IntegerBiases):
             own.buffer = buffers[name] = len(graph.model.buffers) - 1
             graph.rewire(op, inputs=[*op.inputs[:place], graph.add_tensor(own), *op.inputs[place + 1 :]])
             found[name] = int(op.outputs[0]), np.ravel(old.quantization.scale)
+            self._limits[name] = _limits(np.int8, result.quantization.scale[0], result.quantization.zeroPoint[0])
         self.ops = frozenset(found)
         self._images, self._first = images, len(graph.outputs)
         self._tapped = {name: place for place, name in enumerate(found)}
@@ -83,6 +90,10 @@ class TfliteBiases(IntegerBiases):
         model = schema.Model.GetRootAs(self._data)
         # Views of the file's bytes.
         self._biases = {name: model.Buffers(index).DataAsNumpy().view(np.int32) for name, index in buffers.items()}
+
+    def limits(self, op: str) -> tuple[float, float]:
+        """See ``IntegerBiases``."""
+        return self._limits[op]
 
     def means(self, op: str) -> NDArray[np.float64]:
         """See ``IntegerBiases``."""
@@ -114,6 +125,7 @@ class OnnxBiases(IntegerBiases):
         self._images, self._name = images, str(graph.inputs[0].name)
         self._fed: dict[str, NDArray[np.float32]] = {}
         self._taps: dict[str, str] = {}
+        self._limits: dict[str, tuple[float, float]] = {}
         for node in list(graph):
             op = str(node.name)  # its result has the name of the activation that was removed
             if node.op_type not in ("Conv", "ConvTranspose") or op not in asked or (bias := _bias(node)) is None:
@@ -123,8 +135,13 @@ class OnnxBiases(IntegerBiases):
             node.resize_inputs(3)
             node.replace_input_with(2, fed)
             end = node.outputs[0]
+            self._limits[op] = -np.inf, np.inf
             while len(end.uses()) == 1 and (reader := end.consumers()[0]).op_type in _FOLLOWING:
                 end = reader.outputs[0]
+                if reader.op_type == "QuantizeLinear":
+                    scale, zero_point = (array_of(value) for value in reader.inputs[1:3])
+                    if scale is not None and zero_point is not None:
+                        self._limits[op] = _limits(zero_point.dtype, float(scale), int(zero_point))
                 if reader.op_type == "DequantizeLinear":
                     break
             graph.outputs.append(end)
@@ -135,6 +152,10 @@ class OnnxBiases(IntegerBiases):
         options.intra_op_num_threads, options.log_severity_level = 2, 3
         self._session = onnxruntime.InferenceSession(write(model), options, providers=["CPUExecutionProvider"])
 
+    def limits(self, op: str) -> tuple[float, float]:
+        """See ``IntegerBiases``."""
+        return self._limits[op]
+
     def means(self, op: str) -> NDArray[np.float64]:
         """See ``IntegerBiases``."""
         feed = {f"bias_of_{name}": bias for name, bias in self._fed.items()}
@@ -144,6 +165,12 @@ class OnnxBiases(IntegerBiases):
     def shift(self, op: str, by: NDArray[np.float64]) -> None:
         """See ``IntegerBiases``."""
         self._fed[op] = (self._fed[op] + by).astype(np.float32)
+
+
+def _limits(dtype: Any, scale: float, zero_point: int) -> tuple[float, float]:
+    """Return the least and the largest number that integers with a scale can be."""
+    codes = np.iinfo(dtype)
+    return float(codes.min - zero_point) * scale, float(codes.max - zero_point) * scale
 
 
 def _bias(node: ir.Node) -> NDArray[np.float32] | None:

@@ -26,6 +26,7 @@ from edgeseg_converters.onnx.quantize import quantize as quantize_onnx
 from edgeseg_converters.openvino.convert import to_openvino
 from edgeseg_converters.options import DEFAULT_METHOD, VERSION_CHECKING
 from edgeseg_converters.quantization.learned import LearnedLimits
+from edgeseg_converters.quantization.saturation import saturated
 from edgeseg_converters.quantization.tails import cut
 from edgeseg_converters.recipes import DEFAULT_OPSET
 from edgeseg_converters.tflite import integer_io
@@ -39,6 +40,9 @@ from edgeseg_converters.tflite.quantize_tensorflow import quantize_ptq
 
 # Images that the sensitivity of every op is measured on; each is run once for every op.
 _NUM_PROBES = 4
+
+# Steps of an activation, by precision.
+_STEPS = {"int8": 255, "w8a16": 65534}
 
 # Ops that only select or convert; nothing is lost in them.
 _NOT_QUANTIZED = ("ARG_MAX", "CAST", "QUANTIZE", "DEQUANTIZE")
@@ -175,7 +179,8 @@ class LiteRTEngine:
             # The whole ranges tell whether the images were enough; those to quantize with have their tails cut.
             self.ranges = measure_tflite(self.float_data, images, spec)
             values = tflite_values(self.float_data, _inner(self.ranges), images, spec)
-            self._cut = cut(self.ranges, values, method)
+            steps = _STEPS[spec.provenance.precision]
+            self._cut = saturated(cut(self.ranges, values, method), self.float_data, "tflite", steps=steps)
             if learned is not None:
                 first = tflite_values(self.float_data, _inner(self.ranges), images.first(1), spec)
                 self._cut = learned.applied(self._cut, first, images.first(1), "tflite")
@@ -249,6 +254,7 @@ class OnnxRuntimeEngine:
         whole = measure_onnx(self._float, images, spec)
         self.ranges: Ranges | None = whole  # see ``LiteRTEngine``
         self._cut = cut(whole, onnx_values(self._float, _inner(whole), images, spec), method)
+        self._cut = saturated(self._cut, self._float, "onnx", steps=_STEPS["int8"])
         if learned is not None:
             first = onnx_values(self._float, _inner(whole), images.first(1), spec)
             self._cut = learned.applied(self._cut, first, images.first(1), "onnx")

@@ -27,9 +27,11 @@ from edgeseg.imaging import preprocess
 from edgeseg.runtime import Backend, open_artifact
 from edgeseg.runtime.keras import KerasBackend
 from edgeseg.runtime.mnn.backend import MnnBackend
+from edgeseg.scores.score_map import ScoreMap
 from edgeseg.segmenter import to_class_map
 from edgeseg.spec import METADATA_KEY, ModelSpec
 from edgeseg.tflite.file import read_metadata
+from edgeseg.tiling.receptive_field import measured_radius
 from edgeseg_converters.images import Samples
 from edgeseg_converters.keras_model.output_head import add_head
 from edgeseg_converters.keras_model.prepare import PreparedModel
@@ -111,7 +113,7 @@ class Reference:
     """The answers of the model that artifacts are made from, computed once for all of them.
 
     Attributes:
-        spec: how the images were fed, and the artifact's layout.
+        spec: how the images were fed, the artifact's layout, and the radius of the model's receptive field.
         samples: the images.
         answers: to each image: the class map of the model as it was given, and the scores, softmax where the spec asks
             for it, else those that the class map is computed from.
@@ -154,6 +156,12 @@ def reference(prepared: PreparedModel, samples: Samples) -> Reference:
     answers = tuple(map(answer, inputs))
     note_one_class([each.class_map for each in answers], spec, samples)
     probe = SteadinessProbe(prepared.model, answer, inputs, answers)
+
+    def enlarged(one: Answer) -> NDArray[np.float32]:
+        return ScoreMap(one.scores[0], "logits", spec.input_size).enlarged()
+
+    before = enlarged(answers[0])
+    spec = spec.replace(receptive_radius=measured_radius(lambda one: enlarged(answer(one)), inputs[0], before, spec))
     return Reference(spec=spec, samples=samples, answers=answers, probe=probe)
 
 

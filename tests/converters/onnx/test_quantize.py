@@ -106,6 +106,7 @@ def unet(images: CalibrationSet) -> tuple[bytes, ModelSpec]:
     return float_file(model, spec), spec
 
 
+@pytest.mark.slow
 def test_trained_weights_keep_their_classes(images: CalibrationSet) -> None:
     opened = load_model(None, ModelRequest(input_size=(64, 96)))
     spec = opened.spec.replace(dtype="uint8", output_kind="argmax")
@@ -132,7 +133,7 @@ def test_a_whole_model_runs_on_integers(images: CalibrationSet, tmp_path: Path) 
     keras.backend.clear_session()
 
 
-@pytest.mark.parametrize("layout", ["nhwc", "nchw"])
+@pytest.mark.parametrize("layout", ["nhwc", pytest.param("nchw", marks=pytest.mark.slow)])
 def test_bytes_in_and_class_map_out(layout: Layout, images: CalibrationSet) -> None:
     keras.utils.set_random_seed(3)
     model = calibrated(create("unet_mini", num_classes=4, input_size=SIZE))
@@ -223,6 +224,7 @@ def test_unpooling_moves_integers_unchanged(images: CalibrationSet) -> None:
     np.testing.assert_array_equal(unpooled, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["minmax", "percentile"])
 def test_memory_does_not_grow_with_the_images(
     method: CalibrationMethod, unet: tuple[bytes, ModelSpec], images: CalibrationSet

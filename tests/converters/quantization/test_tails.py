@@ -90,7 +90,7 @@ def test_the_values_of_a_large_map_are_counted_in_part() -> None:
 
 
 @pytest.mark.parametrize("file_format", ["tflite", "onnx"])
-@pytest.mark.parametrize("method", ["minmax", "entropy", "percentile", "mse"])
+@pytest.mark.parametrize("method", ["minmax", pytest.param("entropy", marks=pytest.mark.slow), "percentile", "mse"])
 def test_a_file_of_either_format_is_made_by_each_method(
     file_format: Format, method: CalibrationMethod, images: CalibrationSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:

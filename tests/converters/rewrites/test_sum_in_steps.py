@@ -27,6 +27,7 @@ def test_only_one_map_is_resized_to_the_full_size(with_large: bool) -> None:
     np.testing.assert_allclose(result.model(x), model(x), atol=4e-6)
 
 
+@pytest.mark.slow
 def test_every_fusion_of_hrnet_with_two_smaller_branches() -> None:
     model = hrnetv2(num_classes=3, input_size=(64, 64), width=4, modules=(2, 1), blocks=1)
     result = rewrite(model, [UpsampleLikeToNearestResize(), SumInSteps()])

@@ -78,7 +78,7 @@ def test_repeated_pixels_are_added_at_the_smaller_sizes() -> None:
     assert sorted(sizes) == [(6, 12), (12, 24), (12, 24)]
 
 
-@pytest.mark.parametrize("name", ["hrnetv2", "deeplabv3plus_mobilenetv2"])
+@pytest.mark.parametrize("name", [pytest.param("hrnetv2", marks=pytest.mark.slow), "deeplabv3plus_mobilenetv2"])
 def test_in_the_zoo(name: str) -> None:
     if name == "hrnetv2":  # with the fewest layers
         model = hrnetv2(num_classes=3, input_size=(64, 64), width=4, modules=(1, 1), blocks=1)

@@ -22,6 +22,7 @@ def test_replaced_exactly(size: tuple[int, int], assert_replaced: Callable[..., 
     assert "Upsample1" in [layer.name for layer in result.model.layers]
 
 
+@pytest.mark.slow
 def test_hrnet_has_34_each_proven() -> None:
     result = rewrite(create("hrnetv2_w18", num_classes=2, input_size=(32, 32)), [RULE])
     assert result.counts() == ((RULE.name, 34),)
@@ -29,6 +30,7 @@ def test_hrnet_has_34_each_proven() -> None:
     assert result.max_abs_error(RULE.name) == 0
 
 
+@pytest.mark.slow
 def test_a_whole_hrnet_stays_the_same(assert_replaced: Callable[..., None]) -> None:
     narrow = hrnetv2(width=4, modules=(1, 1), num_classes=2, input_size=(32, 64))
     count = sum(isinstance(layer, UpsampleLike) for layer in narrow.layers)

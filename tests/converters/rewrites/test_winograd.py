@@ -64,7 +64,14 @@ def test_the_same_to_rounding(build: Callable[[Any], Any], nodes: int) -> None:
     np.testing.assert_allclose(result.model(x), model(x), atol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "count"), [("unet_vgg16", 11), ("segnet", 5), ("deeplabv3plus_xception", 0)])
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        pytest.param("unet_vgg16", 11, marks=pytest.mark.slow),
+        ("segnet", 5),
+        pytest.param("deeplabv3plus_xception", 0, marks=pytest.mark.slow),
+    ],
+)
 def test_in_the_zoo(name: str, count: int) -> None:
     """The rule comes behind those for upsampled maps, and works on what of theirs is a 3x3 convolution too.
 

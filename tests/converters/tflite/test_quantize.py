@@ -155,6 +155,7 @@ def segnet(thin: Callable[[keras.Model], keras.Model]) -> keras.Model:
     return calibrated("segnet", change=thin)
 
 
+@pytest.mark.slow
 def test_segnet_with_masks(segnet: keras.Model, images: CalibrationSet) -> None:
     # Of the four places of a window the last is what the others leave: that part of the SPLIT nobody reads.
     result = made(segnet, "int8", images)
@@ -168,6 +169,7 @@ def test_segnet_with_masks(segnet: keras.Model, images: CalibrationSet) -> None:
     assert min(error.range_db for error in found) > 20
 
 
+@pytest.mark.slow
 def test_segnet_with_the_delegates_pooling(segnet: keras.Model, images: CalibrationSet) -> None:
     # TensorFlow's quantizer cannot calibrate these ops; here they are islands in float.
     result = made(segnet, "int8", images, target="xnnpack")

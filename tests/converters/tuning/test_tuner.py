@@ -91,6 +91,7 @@ def test_a_call_that_was_killed_while_it_wrote_its_result_writes_it(
     assert tuned.path.read_bytes() == chosen
 
 
+@pytest.mark.slow
 def test_overwrite_measures_again_and_makes_only_what_is_lost(
     tuned: TuneResult, again: Callable[..., TuneResult]
 ) -> None:
@@ -121,6 +122,7 @@ def test_overwrite_measures_again_and_makes_only_what_is_lost(
     assert len(list(tuned.folder.glob("painter.*.tflite"))) == 1  # another choice replaces the first
 
 
+@pytest.mark.slow
 def test_a_model_of_two_files_is_tuned_and_removed_whole(
     tmp_path: Path, again: Callable[..., TuneResult], small: TuneOptions
 ) -> None:
@@ -233,6 +235,7 @@ def test_what_cannot_be_tuned_is_refused_at_once(
     assert not (tmp_path / "a").exists()
 
 
+@pytest.mark.slow
 def test_a_budget_ends_it_and_a_larger_one_continues_here_with_images_without_labels(
     tmp_path: Path, again: Callable[..., TuneResult], small: TuneOptions, shapes_dataset: Path
 ) -> None:

@@ -71,7 +71,10 @@ def test_the_same_to_rounding(rule: UpsampleConv, build: Callable[[Any], Any]) -
     np.testing.assert_allclose(result.model(x), model(x), atol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "count"), [("unet_mini", 2), ("mobilenet_unet", 4), ("resnet50_segnet", 3)])
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("unet_mini", 2), ("mobilenet_unet", 4), pytest.param("resnet50_segnet", 3, marks=pytest.mark.slow)],
+)
 def test_in_the_zoo(name: str, count: int) -> None:
     model = create(name, num_classes=3, input_size=(64, 64))
     for file_format in ("onnx", "tflite"):
