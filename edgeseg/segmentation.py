@@ -15,9 +15,9 @@ from edgeseg._internal.fields import short_repr
 from edgeseg._internal.files import write_bytes
 from edgeseg.errors import InputError, did_you_mean
 from edgeseg.imaging import encode_image
+from edgeseg.polygons.trace import Polygon, polygons_of
 from edgeseg.scores.score_map import ScoreMap
 from edgeseg.spec import ModelSpec
-from edgeseg.tiling.polygons import Polygon, polygons_of
 
 if TYPE_CHECKING:
     from edgeseg.drawing.look import Look
@@ -78,17 +78,19 @@ class Segmentation:
                 )
         return np.isin(self.class_map, [known.index(name) for name in names])
 
-    def to_polygons(self, *names: str, min_area: int = 1) -> list[Polygon]:
+    def to_polygons(self, *names: str, min_area: int = 1, tolerance: float = 0.0) -> list[Polygon]:
         """Trace the connected areas of some classes, as one where they touch; the largest is first.
 
         Args:
             names: of the classes.
             min_area: smaller areas are omitted, in pixels.
+            tolerance: how far a side may pass from the sides of pixels that it replaces, in pixels; see
+                ``edgeseg.polygons.trace.polygons_of``.
 
         Raises:
             InputError: see ``mask``.
         """
-        return polygons_of(self.mask(*names), min_area=min_area)
+        return polygons_of(self.mask(*names), min_area=min_area, tolerance=tolerance)
 
     def draw(self, image_rgb: NDArray[np.uint8], look: Look | None = None) -> NDArray[np.uint8]:
         """Draw the classes into a copy of the image.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.progress import Progress
 from edgeseg._internal.text import counted
 from edgeseg.choices import Accelerator, BackendName
 from edgeseg.errors import InputError
@@ -22,6 +23,8 @@ from edgeseg.runtime.quantized_input import feed_as
 from edgeseg.scores.score_map import ScoreMap
 from edgeseg.segmentation import Segmentation
 from edgeseg.spec import ModelSpec
+from edgeseg.tiling.stitching import ArrayReader, PixelReader, Rows, blended_rows, cropped_rows
+from edgeseg.tiling.windows import Grid
 
 
 class Segmenter:
@@ -107,6 +110,74 @@ class Segmenter:
         _check_image(image_rgb)
         tensor, placement = preprocess(image_rgb, self.spec)
         return to_segmentation(self.backend.run(tensor), self.spec, placement, self.backend.outputs[0])
+
+    def tiled(
+        self,
+        image_rgb: NDArray[np.uint8] | PixelReader,
+        *,
+        overlap: int | None = None,
+        progress: Progress | None = None,
+    ) -> Segmentation:
+        """Segment an image at its own size, window by window, where ``__call__`` scales it to the model's input.
+
+        Where windows overlap, their scores are added by a smooth weight. A model that gives class ids has no scores:
+        each pixel's id comes from the window whose edges are farthest. What of a window is beyond the image is
+        reflected.
+
+        Args:
+            image_rgb: ``(h, w, 3)`` uint8 RGB, of any size; or a reader of one, such as ``edgeseg.rasters`` has.
+            overlap: of neighboring windows, in pixels; see ``edgeseg.tiling.windows.overlaps``.
+            progress: called with (rows done, rows in all).
+
+        Returns:
+            The class map at ``(h, w)``, without scores.
+
+        Raises:
+            InputError: the array is not such an image, or the overlap leaves no step between windows.
+
+        Example:
+            >>> segmenter.tiled(image_rgb).counts()
+        """
+        reader = _as_reader(image_rgb)
+        height, width = reader.size_hw
+        class_map = np.empty((height, width), np.uint8)
+        for top, rows in self.tiled_rows(reader, overlap=overlap):
+            class_map[top : top + len(rows)] = rows
+            if progress:
+                progress(top + len(rows), height)
+        return Segmentation(class_map, self.spec)
+
+    def tiled_rows(
+        self, image_rgb: NDArray[np.uint8] | PixelReader, *, overlap: int | None = None, first_band: int = 0
+    ) -> Iterator[Rows]:
+        """Segment as ``tiled`` does, for images whose class map is written while it is made.
+
+        Args:
+            image_rgb: see ``tiled``.
+            overlap: see ``tiled``.
+            first_band: number of the first band of windows whose rows are wanted.
+
+        Yields:
+            Where the rows begin that a band of windows finished, and their class ids ``(rows, w)`` uint8.
+
+        Raises:
+            InputError: see ``tiled``.
+        """
+        reader = _as_reader(image_rgb)
+        grid = Grid.of(reader.size_hw, self.spec, overlap)
+        if self.gives_scores:
+            return blended_rows(reader, grid, self._window_scores, self.spec.num_classes, first_band=first_band)
+        return cropped_rows(reader, grid, self._window_classes, first_band=first_band)
+
+    def _window_scores(self, window: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the scores of a window of the model's size, at that size."""
+        tensor, placement = preprocess(window, self.spec)
+        values = to_scores(self.backend.run(tensor), self.spec, self.backend.outputs[0])
+        return ScoreMap.of(values, self.spec, placement).enlarged()
+
+    def _window_classes(self, window: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the class ids of a window of the model's size, at that size."""
+        return to_class_map(self.backend.run(preprocess(window, self.spec)[0]), self.spec)
 
     @property
     def gives_scores(self) -> bool:
@@ -238,6 +309,14 @@ def _check_input(backend: Backend, spec: ModelSpec) -> None:
     taken = backend.inputs[0].shape
     if len(taken) != len(made) or any(side not in (-1, own) for side, own in zip(taken, made, strict=True)):
         raise InputError(f"the model takes {taken} but its spec makes {made}; give it the right spec.")
+
+
+def _as_reader(image_rgb: NDArray[np.uint8] | PixelReader) -> PixelReader:
+    """Return a reader of an image that is in memory; a reader as it is."""
+    if not isinstance(image_rgb, np.ndarray) and hasattr(image_rgb, "read"):
+        return image_rgb
+    _check_image(image_rgb)
+    return ArrayReader(np.asarray(image_rgb))
 
 
 def _check_image(image_rgb: Any) -> None:

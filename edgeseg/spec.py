@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, Literal, TypeAlias, get_args, get_type_hints
 
 from edgeseg._internal.fields import short_repr
 from edgeseg._internal.json import FEW, AnyText, Finite, Int64, Meta, Texts, WrongValue, convert, parse
@@ -53,6 +53,13 @@ _Pixel = Annotated[float, Meta(ge=-MAX_STD, le=MAX_STD)]
 _Option = bool | Int64 | Finite | AnyText | None
 
 Color = tuple[_Byte, _Byte, _Byte]
+
+#: How far from an output pixel the input pixels are that change it: ``(rows, columns)`` in pixels, or ``global`` where
+#: all of the input change it.
+ReceptiveRadius: TypeAlias = (
+    tuple[Annotated[int, Meta(ge=0, le=MAX_INPUT_PIXELS)], Annotated[int, Meta(ge=0, le=MAX_INPUT_PIXELS)]]
+    | Literal["global"]
+)
 
 # A comment at the end of a line of class names, and a line that begins with the class's id.
 _COMMENT = re.compile(r"\s#.*")
@@ -106,6 +113,9 @@ class ModelSpec:
         pad_value: RGB color of the letterbox bars, in 0..255.
         output_kind: ``argmax`` is a class map ``(1, H, W)`` in either layout; the others are scores, float32
             ``(1, H, W, C)``, or ``(1, C, H, W)`` in ``nchw``.
+        receptive_radius: how far from an output pixel the input pixels are that change it, ``(rows, columns)`` in
+            pixels, or ``global``; measured when the file was verified at its export, else ``None``. Large images are
+            cut into windows by it.
         provenance: how the file was made.
     """
 
@@ -126,6 +136,7 @@ class ModelSpec:
     letterbox_rounding: LetterboxRounding = "round"
     pad_value: Color = (128, 128, 128)
     output_kind: OutputKind = "logits"
+    receptive_radius: ReceptiveRadius | None = None
     provenance: Provenance = field(default_factory=Provenance)
 
     def __post_init__(self) -> None:
@@ -145,6 +156,9 @@ class ModelSpec:
             accepted = get_args(hints[name])
             if getattr(self, name) not in accepted:
                 raise InputError(f"ModelSpec.{name} must be one of {accepted}, got {getattr(self, name)!r}.")
+        radius = self.receptive_radius
+        if isinstance(radius, tuple) and (len(radius) != 2 or min(radius) < 0):
+            raise InputError(f"ModelSpec.receptive_radius must be (rows, columns), 'global' or None, got {radius}.")
         if self.fit == "stretch" and self.letterbox_rounding != "round":
             raise InputError(
                 f"ModelSpec.letterbox_rounding '{self.letterbox_rounding}' does nothing with fit 'stretch', which "

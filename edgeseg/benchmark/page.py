@@ -8,14 +8,18 @@ from typing import Any
 from edgeseg._internal.versions import __version__
 from edgeseg.benchmark import charts, tables
 from edgeseg.benchmark.compare import CONFIDENCE, NOISE, Comparison, Verdict
-from edgeseg.benchmark.result import Environment, LatencyResult
+from edgeseg.benchmark.result import Environment, LatencyResult, Lost
 from edgeseg.html import render
 
 _NONE = "\N{EN DASH}"
 
 
 def page(
-    results: Sequence[LatencyResult], comparisons: Sequence[Comparison], mean_iou: Mapping[str, float] | None = None
+    results: Sequence[LatencyResult],
+    comparisons: Sequence[Comparison],
+    mean_iou: Mapping[str, float] | None = None,
+    *,
+    lost: Sequence[Lost] = (),
 ) -> str:
     """Make one HTML file of results.
 
@@ -23,12 +27,14 @@ def page(
         results: all results to show, of all files.
         comparisons: pairs of them; may be empty.
         mean_iou: name of an artifact to its mIoU in [0, 1]; see ``accuracy.read_mean_iou``.
+        lost: devices that gave no result.
 
     Raises:
         BackendUnavailable: jinja2 is not installed.
     """
     names = _names(results, comparisons)
     scores = mean_iou or {}
+    side_by_side = tables.by_device(results, lost)
     words = [comparison.verdict for comparison in comparisons]
     tone = "bad" if "slower" in words else "good" if "faster" in words else ""
     return render(
@@ -38,6 +44,7 @@ def page(
         values={
             "num_artifacts": len({result.artifact for result in results}),
             "devices": list(dict.fromkeys(result.environment.device for result in results)),
+            "side_by_side": side_by_side if len(side_by_side[0]) > 4 and not comparisons else None,
             "tone": tone,
             "verdicts": _verdicts(words),
             "remarks": [*tables.doubt_lines(comparisons), *_remarks(results, names)],
@@ -49,7 +56,8 @@ def page(
             "spans": charts.spans(results, names),
             "wrong": tables.WRONG,
             "columns": (">#", *tables.COLUMNS),
-            "rows": [[str(number), *row] for number, row in enumerate(tables.rows(results), 1)],
+            "rows": [[str(number), *row] for number, row in enumerate(tables.rows(results), 1)]
+            + [["-", *row] for row in tables.lost_rows(lost)],
             "trade_off": charts.trade_off(results, scores),
             "accuracies": _accuracies(results, names, scores),
             "results": [_calls(result, name) for result, name in zip(results, names, strict=True)],

@@ -256,17 +256,45 @@ def _few(numbers: Sequence[int]) -> str:
     return f"({shown}{', ...' if len(numbers) > 10 else ''})"
 
 
-def to_json(results: Sequence[LatencyResult]) -> str:
+@dataclass(frozen=True)
+class Lost:
+    """A device that gave no result.
+
+    Attributes:
+        device: its name.
+        why: the reason.
+    """
+
+    device: Text
+    why: AnyText
+
+
+def to_json(results: Sequence[LatencyResult], lost: Sequence[Lost] = ()) -> str:
     """Return the text of a result file."""
-    return json.dumps({"format_version": FORMAT_VERSION, "results": [r.to_dict() for r in results]}, indent=1) + "\n"
+    return json.dumps(to_dict(results, lost), indent=1) + "\n"
+
+
+def to_dict(results: Sequence[LatencyResult], lost: Sequence[Lost] = ()) -> dict[str, Any]:
+    """Return the object of a result file."""
+    told = {"lost": [dataclasses.asdict(each) for each in lost]} if lost else {}
+    return {"format_version": FORMAT_VERSION, "results": [result.to_dict() for result in results], **told}
 
 
 def read(path: str | Path) -> list[LatencyResult]:
-    """Read a result file, whose unknown fields are skipped.
+    """Read the results of a file, whose unknown fields are skipped.
 
     Raises:
         InputError: it is missing, no result file, or of a version that this edgeseg cannot read.
     """
+    return list(_read(path).results)
+
+
+def read_lost(path: str | Path) -> list[Lost]:
+    """Read which devices of a fleet gave no result; see ``read``."""
+    return list(_read(path).lost)
+
+
+def _read(path: str | Path) -> _File:
     try:
         text = read_text(path, _MAX_FILE)
         version = decode(text, _Version).format_version
@@ -277,7 +305,7 @@ def read(path: str | Path) -> list[LatencyResult]:
     if version != FORMAT_VERSION:
         raise InputError(f"'{path}' has format version {version}, this edgeseg reads {FORMAT_VERSION}; update edgeseg.")
     try:
-        return list(decode(text, _File).results)
+        return decode(text, _File)
     except WrongValue as error:
         raise InputError(f"'{path}' is no benchmark result of edgeseg: {error}.") from error
     except InputError as error:
@@ -294,6 +322,7 @@ class _File:
     """The results of a file of this version."""
 
     results: Annotated[tuple[LatencyResult, ...], Meta(max_length=FEW)]
+    lost: Annotated[tuple[Lost, ...], Meta(max_length=FEW)] = ()
 
 
 def _of_samples(latencies_s: Sequence[float]) -> dict[str, float]:

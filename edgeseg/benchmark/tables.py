@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from edgeseg._internal.files import csv_text
-from edgeseg._internal.text import counted, percent
+from edgeseg._internal.text import counted, escaped, percent
 from edgeseg.benchmark.compare import CONFIDENCE, Comparison, Verdict
-from edgeseg.benchmark.result import LatencyResult
+from edgeseg.benchmark.result import LatencyResult, Lost
 
 #: Marks an answer that is wrong, in a table.
 WRONG = "WRONG"
@@ -47,6 +47,29 @@ COMPARISON_COLUMNS = (
 def rows(results: Sequence[LatencyResult]) -> list[list[str]]:
     """Return a row for each result; times in milliseconds."""
     return [_row(result) for result in results]
+
+
+def lost_rows(lost: Sequence[Lost]) -> list[list[str]]:
+    """Return a row for each device without a result: why it has none."""
+    return [["-", each.device, f"not measured: {escaped(each.why)}", *["-"] * (len(COLUMNS) - 3)] for each in lost]
+
+
+def by_device(results: Sequence[LatencyResult], lost: Sequence[Lost] = ()) -> tuple[list[str], list[list[str]]]:
+    """Put devices side by side: a row for each artifact on each accelerator, a column for each device.
+
+    Returns:
+        The columns, and the rows; the median in milliseconds, and how many times that of the fastest device it is.
+    """
+    devices = list(dict.fromkeys([*(r.environment.device for r in results), *(each.device for each in lost)]))
+    medians: dict[tuple[str, str, str], dict[str, float]] = {}
+    for result in results:
+        key = result.name, runs_on(result), threads_text(result)
+        medians.setdefault(key, {})[result.environment.device] = result.median_s * 1e3
+    table = []
+    for what, of in medians.items():
+        best = min(of.values())
+        table.append([*what, *(f"{_ms(of[d])} ({of[d] / best:.2f}x)" if d in of else "-" for d in devices)])
+    return ["Artifact", "Runs on", ">Threads", *(f">{device}" for device in devices)], table
 
 
 def comparison_rows(comparisons: Sequence[Comparison]) -> list[list[str]]:

@@ -83,7 +83,9 @@ def main(args: Sequence[str] | None = None) -> int:
     _open_missing_streams()
     _escape_what_streams_lack()
     try:
-        result = cli.main(args, prog_name="edgeseg", standalone_mode=False)
+        # The words that were typed are the context's object: a model card has them.
+        words = tuple(sys.argv[1:] if args is None else args)
+        result = cli.main(args, prog_name="edgeseg", standalone_mode=False, obj=words)
         sys.stdout.flush()  # here, and not when Python exits: a full disk or a closed pipe can still be reported
     except click.exceptions.NoArgsIsHelpError as error:
         print(error.format_message())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 #: The parameters of ``verification`` and of ``results``, for a command's headings.
 VERIFICATION = ("verify", "num_images", "proof")
-RESULTS = ("name", "output_dir", "report", *_options.RESULTS)
+RESULTS = ("name", "output_dir", "report", "card", "card_license", *_options.RESULTS)
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,13 @@ class Verification:
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """What the artifacts are called, and where they and the report go."""
+    """What the artifacts are called, and where they, the report and the card go."""
 
     name: str | None
     output_dir: Path
     report: bool
+    card: bool
+    card_license: str
     overwrite: bool
     as_json: bool
 
@@ -114,6 +117,20 @@ def results(name: Callable[[Any], Any]) -> Callable[[F], F]:
             show_default=True,
             help="Write MODEL.report.html and .json beside the artifacts, for integer precisions with --data.",
         ),
+        click.option(
+            "--card/--no-card",
+            default=True,
+            show_default=True,
+            help="Write MODEL.card.md, a model card; one that was edited stays as it is.",
+        ),
+        click.option(
+            "--license",
+            "card_license",
+            metavar="ID",
+            default="unknown",
+            show_default=True,
+            help="License of the weights, for the card, such as apache-2.0.",
+        ),
         _options.overwrite,
         _options.as_json,
     )
@@ -136,8 +153,10 @@ def report_path(
     """
     from edgeseg._internal.files import refuse_existing, require_writable_folder
     from edgeseg._internal.limits.pairs import files_of
+    from edgeseg_converters.report.card import Making
     from edgeseg_converters.verification.proof import existing_proof
 
+    Making(license=results.card_license)  # refuses what is no license
     output_dir, overwrite = results.output_dir, results.overwrite
     require_writable_folder(output_dir)
     for recipe in recipes:
@@ -208,6 +227,25 @@ def save_proof(
         return None, error
 
 
+def save_card(
+    saved: Sequence[tuple[Path, ExportResult]], proof: Path | None, results: Results
+) -> tuple[Path | None, bool]:
+    """Save the model card of the artifacts that passed.
+
+    Returns:
+        Its path, ``None`` where there is none, and whether it was written.
+    """
+    from edgeseg_converters.report.card import Making
+    from edgeseg_converters.report.card import save_card as save
+
+    passed = [result for _, result in saved if not result.failure]
+    if not (results.card and passed):
+        return None, False
+    command = shlex.join(["edgeseg", *click.get_current_context().find_root().obj])
+    making = Making(command=command, license=results.card_license, proof=proof is not None)
+    return save(passed, results.output_dir, making, overwrite=results.overwrite)
+
+
 def finish(
     saved: list[tuple[Path, ExportResult]],
     page: Path | None,
@@ -215,7 +253,7 @@ def finish(
     refused: EdgesegError | None,
     results: Results,
 ) -> int:
-    """Print what was made, and return the exit status.
+    """Save the card, print what was made, and return the exit status.
 
     Args:
         saved: the artifacts.
@@ -227,8 +265,15 @@ def finish(
     Raises:
         EdgesegError: ``refused``.
     """
+    card, written = None, False
+    try:
+        card, written = save_card(saved, proof, results)
+    except EdgesegError as error:
+        refused = refused or error
+    if card and not written:
+        note(f"edgeseg: '{card}' was edited and stays as it is; --overwrite writes it anew.")
     if results.as_json:
-        files = {"proof": None if proof is None else str(proof)}
+        files = {"proof": None if proof is None else str(proof), "card": None if card is None else str(card)}
         print_json({"format_version": 1, "artifacts": [result.to_dict(path) for path, result in saved], **files})
     else:
         print_results(saved)
@@ -236,6 +281,8 @@ def finish(
             say(f"Proof: {proof}")
         if page:
             say(f"Report: {page}")
+        if card and written:
+            say(f"Card: {card}")
     if refused is not None:
         raise refused
     failed = [(path, result.failure) for path, result in saved if result.failure]

@@ -55,14 +55,14 @@ def split_sources(arguments: Sequence[str]) -> tuple[str | None, tuple[str, ...]
 
 
 def _is_source(text: str) -> bool:
-    from edgeseg.imaging import IMAGE_SUFFIXES
-    from edgeseg.sources import VIDEO_SUFFIXES
-    from edgeseg.sources.files import is_addressed
+    from edgeseg.rasters.opening import RASTER_SUFFIXES
+    from edgeseg.sources.files import FILE_SUFFIXES, is_addressed
 
     path = Path(text)
     return (
         is_addressed(text)
-        or path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES
+        or text.startswith("@")  # a list of images
+        or path.suffix.lower() in FILE_SUFFIXES | RASTER_SUFFIXES
         or path.is_dir()
         or any(c in text for c in "*?[")
     )

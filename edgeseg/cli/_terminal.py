@@ -187,6 +187,8 @@ def quiet_native_logs() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for name in ("absl", "tensorflow", "tf2onnx", "onnxruntime"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    for name in ("rasterio", "tifffile"):  # they log each tag of a damaged file, and then raise
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     sys.stderr = _own_descriptor(sys.stderr, 2)
     logging.getLogger().handlers[0].setStream(sys.stderr)  # type: ignore[attr-defined]
     # LiteRT's GPU accelerator writes to stdout, where a reader of --json would find it.

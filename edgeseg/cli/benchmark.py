@@ -20,9 +20,11 @@ from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._saving import free_place
 from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import note, print_json, print_table, progress, quiet_native_logs
-from edgeseg.errors import EdgesegError, InputError
+from edgeseg.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edgeseg.benchmark.measure import Case, Device
     from edgeseg.cli._options import Results
     from edgeseg.cli._places import Devices, Sweep
@@ -135,6 +137,7 @@ def command(
     quiet_native_logs()
     from edgeseg._internal.files import refuse_existing, require_writable_folder, write_text
     from edgeseg.benchmark import result, tables
+    from edgeseg.benchmark.fleet import measure_fleet
     from edgeseg.benchmark.measure import measure
     from edgeseg.models.packaged_files import find_file
 
@@ -158,22 +161,20 @@ def command(
     if output is not None:
         require_writable_folder(output.parent)
     opened = devices.open()
-    measured: list[result.LatencyResult] = []
-    lost: list[str] = []
-    for device in opened:
-        try:
-            with progress(f"measuring on {device.name}") as update:
-                measured += measure(cases, device, plan, progress=update)
-        except EdgesegError as error:
-            if len(opened) < 2:
-                raise
-            lost.append(f"{device.name}: {error}")  # the results of the other devices are kept
+    measured: Sequence[result.LatencyResult]
+    lost: Sequence[result.Lost] = ()
+    with progress(f"measuring on {', '.join(device.name for device in opened)}") as update:
+        if len(opened) == 1:
+            measured = measure(cases, opened[0], plan, progress=update)
+        else:
+            fleet = measure_fleet(cases, opened, plan, progress=update)
+            measured, lost = fleet.results, fleet.lost
     if output is not None and measured:
-        write_text(output, result.to_json(measured), overwrite=results.overwrite)
+        write_text(output, result.to_json(measured, lost), overwrite=results.overwrite)
     if results.as_json:
-        print_json({"format_version": result.FORMAT_VERSION, "results": [entry.to_dict() for entry in measured]})
+        print_json(result.to_dict(measured, lost))
     elif measured:
-        print_table(tables.COLUMNS, tables.rows(measured), alarming=tables.WRONG)
+        print_table(tables.COLUMNS, tables.rows(measured) + tables.lost_rows(lost), alarming=tables.WRONG)
     for line in tables.warning_lines(measured):
         note(line)
     wrong = tables.wrong_lines(measured)
@@ -182,7 +183,7 @@ def command(
     if output is not None and measured:
         note(f"saved: {output}")
     if lost:
-        raise InputError(" ".join(lost))
+        raise InputError(" ".join(f"{each.device}: {each.why}" for each in lost))
     return 1 if wrong else 0
 
 

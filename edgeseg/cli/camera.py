@@ -14,7 +14,7 @@ import click
 
 from edgeseg._internal.text import counted, masked
 from edgeseg.choices import CameraFormat
-from edgeseg.cli import _artifacts, _completion, _options
+from edgeseg.cli import _artifacts, _completion, _options, _records
 from edgeseg.cli._fields import collect, default_of, option
 from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._summaries import help_of
@@ -84,6 +84,8 @@ class _Command(GroupedCommand):
             "folder",
             "stats",
             "trace",
+            "save_counts",
+            "region",
             "max_frames",
             *_options.RESULTS,
         ),
@@ -147,6 +149,8 @@ class _Output:
     folder: Path
     stats: Path | None
     trace: Path | None
+    save_counts: Path | None
+    region: Path | None
     max_frames: int | None
 
     def require_places(self, extent: Extent, *, overwrite: bool) -> None:
@@ -154,22 +158,31 @@ class _Output:
         from edgeseg._internal.files import refuse_existing, require_writable_folder
         from edgeseg.sinks.targets import require_place
 
-        for place in filter(None, (self.stats, self.trace)):
+        for place in filter(None, (self.stats, self.trace, self.save_counts)):
             refuse_existing(place, overwrite=overwrite)
             require_writable_folder(place.parent)
+        if self.region is not None and self.save_counts is None:
+            raise InputError("--region counts in its polygons: give --save-counts FILE.csv with it.")
+        if self.region is not None:
+            from edgeseg.counting.regions import Regions
+
+            Regions.read(self.region)
         one_frame = bool(extent.still) or self.max_frames == 1
         for save in self.saves:
             require_place(save, still=bool(extent.still), one_frame=one_frame, overwrite=overwrite)
 
 
 class _Count:
-    """Shows how many frames are done; also where nothing says how many there will be."""
+    """Shows how many frames are done, also where nothing says how many there will be; counts classes if asked."""
 
-    def __init__(self, update: StepProgress, total: int) -> None:
+    def __init__(self, update: StepProgress, total: int, counts: _records.LiveCounts | None) -> None:
         self._update, self._total, self._done = update, total, 0
+        self._counts = counts
 
     def __call__(self, frame: SegmentedFrame) -> None:
         self._done += 1
+        if self._counts is not None:
+            self._counts.add(frame)
         step = "segmenting" if self._total else f"segmenting, {counted(self._done, 'frame')} done"
         self._update(step, self._done, self._total)
 
@@ -273,6 +286,8 @@ Keys in the window: q or Escape quits, space pauses, v is the next view, s a sna
     ),
     click.option("--stats", type=_options.FILE, help="JSON file for the measurements."),
     click.option("--trace", type=_options.FILE, help="JSON file for when each stage ran; ui.perfetto.dev shows it."),
+    _records.save_counts,
+    _records.region,
     click.option("--max-frames", type=click.IntRange(1), help="Stop after so many frames."),
 )
 @_options.runtime
@@ -316,6 +331,10 @@ def command(
         trace = None
         if output.trace is not None:
             trace = stack.enter_context(Trace(output.trace, overwrite=results.overwrite))
+        counts = None
+        if output.save_counts is not None:
+            table = _records.LiveCounts(output.save_counts, output.region, segmenter.spec, overwrite=results.overwrite)
+            counts = stack.enter_context(table)
         camera = stack.enter_context(Camera(segmenter, opened, smooth=smooth, trace=trace))
         sinks: list[Sink] = []
         sound = stream.sound() if output.audio else None
@@ -330,16 +349,16 @@ def command(
             sinks.append(server)
             note(f"watch it at {server.url}")
         window = _window(output.show)
-        measures = output.stats is not None or output.trace is not None or results.as_json
+        measures = any((output.stats, output.trace, output.save_counts, results.as_json))
         if window is None and not sinks and not measures:
-            raise InputError("nothing to do: give --show, --save, --serve, --stats, --trace or --json.")
+            raise InputError("nothing to do: give --show, --save, --serve, --stats, --trace, --save-counts or --json.")
         display = Display(
             camera=camera,
             spec=segmenter.spec,
             look=look,
             sinks=sinks,
             window=window,
-            on_frame=_Count(update, min(extent.num_frames, output.max_frames or extent.num_frames)),
+            on_frame=_Count(update, min(extent.num_frames, output.max_frames or extent.num_frames), counts),
             max_frames=output.max_frames,
             folder=output.folder,
         )
@@ -367,7 +386,7 @@ def command(
     moving = not is_still(opened)
     rate = f"{measured.fps():.1f} fps, " if moving and live["frames"] >= FEWEST_RATED else ""
     age = f"age {live['age_ms']} ms, " if moving and live["frames"] else ""
-    saves = [*output.saves, *map(str, filter(None, [output.trace]))]
+    saves = [*output.saves, *map(str, filter(None, [output.trace, output.save_counts]))]
     written = [save for save in saves if _there(save) and save not in unreached]  # no frame, no file
     saved = f"; saved: {', '.join(masked(save, stream_key='://' in save) for save in written)}" if written else ""
     frames = counted(live["frames"], "frame")

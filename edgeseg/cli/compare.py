@@ -65,6 +65,7 @@ def command(
     from edgeseg.benchmark import tables
     from edgeseg.benchmark.compare import compare, pair
     from edgeseg.benchmark.result import read as read_results
+    from edgeseg.benchmark.result import read_lost
     from edgeseg.errors import InputError
 
     read = [read_results(path) for path in files]
@@ -106,8 +107,9 @@ def command(
         if output is None:
             raise InputError("--format html needs --output FILE.html.")
         everything = [entry for entries in read for entry in entries]
+        lost = [each for path in files for each in read_lost(path)]
         known = {name: value for path in accuracy for name, value in read_mean_iou(path).items()}
-        write_text(output, page(everything, comparisons, known), overwrite=results.overwrite)
+        write_text(output, page(everything, comparisons, known, lost=lost), overwrite=results.overwrite)
         note(f"saved: {output}")
     else:
         columns = tables.COMPARISON_COLUMNS if comparisons else tables.COLUMNS

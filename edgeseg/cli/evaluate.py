@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,14 +12,15 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeseg._internal.text import counted
-from edgeseg.cli import _artifacts, _completion, _options
+from edgeseg.cli import _artifacts, _batch, _completion, _options, _tiles
+from edgeseg.cli._fields import collect
 from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import note, print_json, print_table, progress_of_steps, quiet_native_logs, say
 
 if TYPE_CHECKING:
     from edgeseg.cli._options import KerasFile, Results
-    from edgeseg.datasets import DataSource, LabeledSplit
+    from edgeseg.datasets import Classes, DataSource
     from edgeseg.evaluation.evaluate import EvaluationResult
     from edgeseg.opening import InputDescription
     from edgeseg.runtime import RuntimeOptions
@@ -28,11 +30,30 @@ if TYPE_CHECKING:
 class _Command(GroupedCommand):
     headings = {  # noqa: RUF012 - click's own attributes are so
         "Data": (*_options.DATASET, "split"),
+        "Large images": _tiles.TILES,
         "Keras model": ("custom_objects", "output", "model_options"),
+        "Many images": _batch.MANY,
         "Runtime": _options.RUNTIME,
         "Model without spec": _options.INPUT_DESCRIPTION,
         "Results": ("save", *_options.RESULTS),
     }
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """What is scored, and whether by windows."""
+
+    split: str
+    tiles: bool
+    overlap: int | None
+
+    def __post_init__(self) -> None:
+        _ = self.tile_options  # refuses an overlap alone
+
+    @property
+    def tile_options(self) -> _tiles.TileOptions:
+        """How images are cut into windows."""
+        return _tiles.TileOptions(self.tiles, self.overlap)
 
 
 @click.command(
@@ -45,55 +66,86 @@ class _Command(GroupedCommand):
 )
 @click.argument("model", metavar="[ARTIFACT]", required=False, shell_complete=_completion.artifacts)
 @_options.dataset(required=True)
-@click.option("--split", default="test", show_default=True, help="Split to score on.")
+@collect(
+    "scored",
+    _Scored,
+    click.option("--split", default="test", show_default=True, help="Split to score on."),
+    *_tiles.TILES_OPTIONS,
+)
 @_options.keras_file
 @_options.runtime
 @_options.input_description
-@click.option(
-    "--save",
-    type=_options.FOLDER,
-    metavar="DIR",
-    help="Folder for confusion_matrix.csv and .png and per_class.csv.",
+@collect(
+    "scoring",
+    _batch.Scoring,
+    *_batch.OPTIONS,
+    click.option(
+        "--save",
+        type=_options.FOLDER,
+        metavar="DIR",
+        help="Folder for confusion_matrix.csv and .png and per_class.csv.",
+    ),
 )
 @_options.results
 def command(
     model: str | None,
     data: DataSource,
-    split: str,
+    scored: _Scored,
     keras_file: KerasFile,
     runtime: RuntimeOptions,
     description: InputDescription,
-    save: Path | None,
+    scoring: _batch.Scoring,
     results: Results,
-) -> None:
+) -> int:
     """Run ``edgeseg evaluate``."""
     from edgeseg.datasets import open_split
     from edgeseg.evaluation.evaluate import evaluate
     from edgeseg.evaluation.files import require_room, save_evaluation
 
     quiet_native_logs()
+    plan, save = None, scoring.save
+    if scoring.asked([data.root]):
+        model = _artifacts.artifact_or_default(model)
+        plan = scoring.plan_of(model, (runtime, description), scored.tile_options, overwrite=results.overwrite)
+    # A run that goes on writes the scores of all images in place of those of some.
+    overwrite = results.overwrite or (plan is not None and plan.manifest.exists())
     if save is not None:
-        require_room(save, overwrite=results.overwrite)
-    dataset = open_split(data, split)
-    model = _artifacts.artifact_or_default(model)
-    with (
-        progress_of_steps(f"opening {model}") as update,
-        _open(model, dataset, keras_file, runtime, description) as segmenter,
-    ):
-        result = evaluate(segmenter, dataset, progress=partial(update, f"evaluating {model}"))
+        require_room(save, overwrite=overwrite)
+    run: _batch.Evaluated | None = None
+    if plan is not None:
+        assert model is not None
+        opener = partial(_open, model, keras_file, runtime, description)
+        run = _batch.evaluate(opener, data, scored.split, plan, scored.tile_options)
+        result = run.result
+    else:
+        dataset = open_split(data, scored.split)
+        model = _artifacts.artifact_or_default(model)
+        with (
+            progress_of_steps(f"opening {model}") as update,
+            _open(model, keras_file, runtime, description, dataset.classes) as segmenter,
+        ):
+            result = evaluate(
+                segmenter,
+                dataset,
+                tiles=scored.tiles,
+                overlap=scored.overlap,
+                progress=partial(update, f"evaluating {model}"),
+            )
     if save is not None:
-        saved = save_evaluation(result, save, title=f"{model} on {data.name}/{split}", overwrite=results.overwrite)
+        saved = save_evaluation(result, save, title=f"{model} on {data.name}/{scored.split}", overwrite=overwrite)
         note(f"saved: {', '.join(map(str, saved))}")
     if results.as_json:
-        print_json({"format_version": 1, "artifact": Path(model).name, **result.to_dict()})
-        return
-    _print_scores(result, f"{model} on {data.name}/{split}, {counted(result.num_images, 'image')}")
+        told = {} if run is None else run.told
+        print_json({"format_version": 1, "artifact": Path(model).name, **result.to_dict(), **told})
+    else:
+        _print_scores(result, f"{model} on {data.name}/{scored.split}, {counted(result.num_images, 'image')}")
+    return 0 if run is None else run.show()
 
 
 def _open(
-    model: str, dataset: LabeledSplit, keras_file: KerasFile, runtime: RuntimeOptions, description: InputDescription
+    model: str, keras_file: KerasFile, runtime: RuntimeOptions, description: InputDescription, classes: Classes
 ) -> Segmenter:
-    """Open an artifact, or a Keras model."""
+    """Open an artifact, or a Keras model, for data of some classes."""
     from edgeseg.errors import InputError
     from edgeseg.models.opening import ModelRequest, load_model
     from edgeseg.models.packaged_files import PACKAGED, find_file, is_packaged_name
@@ -110,7 +162,7 @@ def _open(
         for option, value in given.items():
             if value is not None:
                 raise InputError(f"{option} goes with a Keras model; '{model}' is a finished file.")
-        return open_segmenter(model, runtime, description, classes=dataset.classes.names)
+        return open_segmenter(model, runtime, description, classes=classes.names)
     size = description.input_size
     if is_packaged_name(model):
         find_file(model)  # refuses an architecture without packaged weights
@@ -134,7 +186,7 @@ def _open(
         model,
         ModelRequest(
             input_size=size,
-            classes=dataset.classes,
+            classes=classes,
             mean=description.mean,
             std=description.std,
             **description.feeding,

@@ -5,16 +5,18 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 
 from edgeseg._internal.text import counted
+from edgeseg.choices import SnippetLanguage
 from edgeseg.cli import _artifacts, _completion, _options
 from edgeseg.cli._groups import Command
 from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import print_json, print_table, progress, quiet_native_logs, say, size_text
 from edgeseg.cli._words import in_flags
+from edgeseg.errors import InputError
 
 if TYPE_CHECKING:
     from edgeseg.inspection import Inspection, Usage
@@ -35,16 +37,30 @@ if TYPE_CHECKING:
     help="Accelerators to show the coverage of, such as cpu,gpu,nnapi.",
     show_default="all that are known for the format",
 )
+@click.option(
+    "--snippet",
+    type=click.Choice(get_args(SnippetLanguage)),
+    help="Print a program for this artifact, in place of what is in it; it needs the runtime and no edgeseg.",
+)
 @_options.as_json
-def command(artifact: str | None, accelerators: tuple[str, ...] | None, as_json: bool) -> None:
+def command(
+    artifact: str | None, accelerators: tuple[str, ...] | None, snippet: SnippetLanguage | None, as_json: bool
+) -> None:
     """Run ``edgeseg inspect``."""
     from edgeseg.inspection import inspect
     from edgeseg.models.zoo.options import option_texts
 
+    if snippet and (as_json or accelerators):
+        raise InputError("--snippet prints a program and nothing else: omit --json and --accelerator.")
     quiet_native_logs()
     artifact = _artifacts.artifact_or_default(artifact)
     with progress(f"opening {artifact}"):
-        inspection = inspect(artifact, accelerators)
+        inspection = inspect(artifact, () if snippet else accelerators)
+    if snippet:
+        from edgeseg.snippets import write_snippet
+
+        click.echo(write_snippet(inspection, snippet), nl=False)
+        return
     reasons = {accelerator: in_flags(reason) for accelerator, reason in inspection.not_asked.items()}
     inspection = dataclasses.replace(
         inspection, not_asked=reasons, usage=dataclasses.replace(inspection.usage, note=in_flags(inspection.usage.note))
@@ -69,6 +85,7 @@ def command(artifact: str | None, accelerators: tuple[str, ...] | None, as_json:
             ["image", _image(spec)],
             ["normalize", f"{spec.color_order}, {spec.scaling}, {spec.dtype}"],
             ["output", spec.output_kind],
+            *([["receptive field", _receptive_field(spec)]] if spec.receptive_radius is not None else []),
             [counted(spec.num_classes, "class"), ", ".join(spec.class_names)],
             ["rewrites", ", ".join(f"{rule} x{sites}" for rule, sites in provenance.rewrites) or "none"],
             ["made with", ", ".join(f"{tool} {version}" for tool, version in provenance.tools.items())],
@@ -90,6 +107,14 @@ def _image(spec: ModelSpec) -> str:
     """Return how an image gets the input's size: ``letterbox to 384,480 (H,W), bilinear, nhwc``."""
     rounding = "" if spec.letterbox_rounding == "round" else f", sides by {spec.letterbox_rounding}"
     return f"{spec.fit} to {spec.input_size[0]},{spec.input_size[1]} (H,W){rounding}, {spec.resize}, {spec.layout}"
+
+
+def _receptive_field(spec: ModelSpec) -> str:
+    """Return how much of an image changes a pixel: ``45,45 (H,W)``."""
+    if not isinstance(spec.receptive_radius, tuple):
+        return "the whole input"
+    height, width = (2 * radius + 1 for radius in spec.receptive_radius)
+    return f"{height},{width} (H,W)"
 
 
 def _print_usage(artifact: str, usage: Usage) -> None:

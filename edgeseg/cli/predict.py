@@ -13,7 +13,7 @@ import click
 
 from edgeseg._internal.text import counted, masked
 from edgeseg.choices import SavedView, View
-from edgeseg.cli import _artifacts, _completion, _options
+from edgeseg.cli import _artifacts, _batch, _completion, _options, _records, _tiles
 from edgeseg.cli._fields import collect, default_of, option
 from edgeseg.cli._groups import GroupedCommand
 from edgeseg.cli._saving import free_place
@@ -29,7 +29,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeseg.cli._options import Results
+    from edgeseg.cli._records import Records
+    from edgeseg.cli._tiles import TileOptions
+    from edgeseg.counting.counts import RegionCounts
     from edgeseg.drawing.painter import Painter
+    from edgeseg.medical.window import Window
     from edgeseg.opening import InputDescription
     from edgeseg.runtime import RuntimeOptions
     from edgeseg.segmentation import Segmentation
@@ -40,11 +44,14 @@ if TYPE_CHECKING:
 
 class _Command(GroupedCommand):
     headings = {  # noqa: RUF012 - click's own attributes are so
-        "Images": ("start_frame", "vid_stride", "max_frames", "max_image_pixels"),
+        "Images": ("start_frame", "vid_stride", "max_frames", "window", "max_image_pixels"),
+        "Large images": _tiles.RASTER_TILES,
         "Drawing": ("save", "views", *_options.LOOK, "legend"),
+        "Files for other tools": _records.SHAPES,
+        "Many images": _batch.MANY,
         "Runtime": _options.RUNTIME,
         "Model without spec": _options.MODEL_DESCRIPTION,
-        "Results": ("count", *_options.RESULTS),
+        "Results": (*_records.COUNTS, *_options.RESULTS),
     }
 
 
@@ -179,22 +186,42 @@ class _Files:
         return masked(target, stream_key="://" in target) if self.kind in FILMS else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Frames:
     """Which images of the sources are segmented."""
 
     start_frame: int
     vid_stride: int
     max_frames: int | None
+    window: Window | None
+    tiles: TileOptions
 
     def read(self, sources: tuple[str, ...]) -> Iterator[Frame]:
         from edgeseg.sources import frames
 
-        return itertools.islice(frames(sources, start=self.start_frame, stride=self.vid_stride), self.max_frames)
+        found = frames(sources, start=self.start_frame, stride=self.vid_stride, window=self.window)
+        return itertools.islice(found, self.max_frames)
 
     def total(self, extent: Extent) -> int:
         """Return how many there will be; 0 where that is not known."""
         return min(extent.num_frames, self.max_frames or extent.num_frames)
+
+
+_NO_FRAMES = _Frames(
+    start_frame=0, vid_stride=1, max_frames=None, window=None, tiles=_tiles.TileOptions(tiles=False, overlap=None)
+)
+
+
+def _frames(
+    *, start_frame: int, vid_stride: int, max_frames: int | None, window: Window | None, **tiles: Any
+) -> _Frames:
+    return _Frames(
+        start_frame=start_frame,
+        vid_stride=vid_stride,
+        max_frames=max_frames,
+        window=window,
+        tiles=_tiles.TileOptions(**tiles),
+    )
 
 
 @click.command(
@@ -203,7 +230,8 @@ class _Frames:
     help=help_of(
         "predict",
         f"{_artifacts.HELP} SOURCES are images, videos, animations (GIF, APNG, WebP), folders, patterns, web "
-        "addresses, and - for standard input. The sound of a video is not saved; camera saves it.",
+        "addresses, and - for standard input; of many images also @LIST and addresses of object stores. The sound of a "
+        "video is not saved; camera saves it.",
     ),
 )
 @click.argument(
@@ -215,12 +243,14 @@ class _Frames:
 )
 @collect(
     "frames",
-    _Frames,
+    _frames,
     click.option("--start-frame", type=click.IntRange(0), default=0, show_default=True, help="First frame of a video."),
     click.option(
         "--vid-stride", type=click.IntRange(1), default=1, show_default=True, help="Take every n-th frame of a video."
     ),
     click.option("--max-frames", type=click.IntRange(1), help="Stop after so many images."),
+    _records.window,
+    *_tiles.RASTER_OPTIONS,
 )
 @collect(
     "drawing",
@@ -229,7 +259,7 @@ class _Frames:
         "--save",
         metavar="FILE|DIR",
         help="FILE.png for one image, FILE.mp4 for a film, or a folder for drawn images.",
-        show_default="runs/predict, runs/predict2, ...; none with --count or --json",
+        show_default="runs/predict, runs/predict2, ...; none where another result is asked for",
     ),
     click.option(
         "--visualize",
@@ -248,7 +278,8 @@ class _Frames:
     # The command shows it by default; a program, which draws into its own images, asks for it.
     option(Look, "legend", default=True, help="Name and share of each class at the right."),
 )
-@click.option("--count", is_flag=True, help="Print the pixels of every class.")
+@_batch.many
+@_records.records
 @_options.max_image_pixels
 @_options.runtime
 @_options.model_description
@@ -257,44 +288,69 @@ def command(
     arguments: tuple[str, ...],
     frames: _Frames,
     drawing: _Drawing,
-    count: bool,
+    many: _batch.Many,
+    records: Records,
     runtime: RuntimeOptions,
     description: InputDescription,
     results: Results,
-) -> None:
+) -> int:
     """Run ``edgeseg predict``."""
     from edgeseg.drawing.painter import Painter
     from edgeseg.opening import open_segmenter
     from edgeseg.sources.extent import extent
 
     quiet_native_logs()
-    # With --count or --json the result is printed, and a folder of drawings would be litter.
+    tiles = frames.tiles
+    records.check(as_json=results.as_json)
+    if many.asked(arguments):
+        if frames != replace(_NO_FRAMES, tiles=tiles):
+            raise InputError("--start-frame, --vid-stride, --max-frames and --window are not for many images.")
+        tiles.require_images()
+        records.require_counts("many images")
+        opened_by = runtime, description
+        return _batch.predict(arguments, many, drawing, opened_by, tiles, count=records.count, results=results)
+    # Where another result is asked for, a folder of drawings would be litter.
     place = drawing.save
-    if place is None and not (count or results.as_json):
+    if place is None and not (records.suffice or results.as_json):
         place = str(free_place("predict"))
     chosen, sources = _artifacts.split_sources(arguments)
+    raster = tiles.raster_of(sources, drawing.save)
+    if raster is not None and drawing.save is not None:
+        records.require_counts("a raster")
+        artifact, opened_by, count = _artifacts.artifact_or_default(chosen), (runtime, description), records.count
+        _tiles.predict_raster(artifact, raster, drawing.save, tiles, opened_by=opened_by, results=results, count=count)
+        return 0
+    recorder = _records.Recorder(records, drawing.save, overwrite=results.overwrite)
     there = extent(sources, start=frames.start_frame, stride=frames.vid_stride)
     files = None if place is None else _Files(drawing, place, frames, there, overwrite=results.overwrite)
     artifact = _artifacts.artifact_or_default(chosen)
     images: list[dict[str, Any]] = []
+    counts: list[tuple[str, list[RegionCounts]]] = []
     with progress_of_steps(f"opening {artifact}") as update, ExitStack() as stack:
         segmenter = stack.enter_context(open_segmenter(artifact, runtime, description))
         Painter(segmenter.spec, replace(drawing.look, view="mask"))  # refuses a class before the first image
         for view in drawing.painted() if files is not None else ():
             Painter(segmenter.spec, replace(drawing.look, view=view))
+        recorder.open(stack, segmenter.spec, drawing.look)
         if files is not None:
             stack.callback(files.close)
         total = frames.total(there)
         for number, frame in enumerate(frames.read(sources)):
             update("segmenting" if total else f"segmenting, {counted(number, 'image')} done", number, total)
-            segmentation = segmenter(frame.image_rgb)
+            segmentation = tiles.segment(segmenter, frame.image_rgb)
             written = [] if files is None else files.write(frame, segmentation)
-            images.append({"name": frame.name, "files": written, "counts": segmentation.counts()})
+            files_of_it, counted_here = recorder.add(frame, segmentation)
+            # Kept where it is printed: of a video of hours nothing else grows.
+            if results.as_json:
+                images.append(_records.entry_of(frame, [*written, *files_of_it], counted_here))
+            elif records.count:
+                counts.append((frame.name, counted_here))
     if results.as_json:
         film = None if files is None else files.film
-        print_json({"format_version": 1, "artifact": artifact, "film": film, "images": images})
-    elif count:
-        rows = [[entry["name"], name, str(n)] for entry in images for name, n in entry["counts"].items() if n]
-        print_table(["Image", "Class", ">Pixels"], rows)
-    if files is not None:
-        note(files.text())
+        about = {"format_version": 1, "artifact": artifact, "film": film, **recorder.written()}
+        print_json({**about, "images": images})
+    elif records.count:
+        print_table(*_records.count_table(counts))
+    for text in [*([] if files is None else [files.text()]), *recorder.texts()]:
+        note(text)
+    return 0

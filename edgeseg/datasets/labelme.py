@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from edgeseg._internal.files import refuse_existing, write_bytes, write_text, writing_folder
-from edgeseg._internal.json import FEW, AnyText, Meta, WrongValue, decode
+from edgeseg._internal.json import FEW, Meta, WrongValue, decode
 from edgeseg._internal.limits.text import read_text
 from edgeseg._internal.progress import Progress
 from edgeseg._internal.text import counted
 from edgeseg.datasets.classes import VOC_IGNORE, Classes, checked
 from edgeseg.errors import InputError, did_you_mean
 from edgeseg.imaging import IMAGE_SUFFIXES, decode_image, encode_image, read_bytes
+from edgeseg.polygons.labelme import MOST_POINTS, Shape
 from edgeseg.spec import MAX_CLASSES, default_palette
 
 # Names with a meaning of their own in labelme.
@@ -34,26 +35,10 @@ _SHAPES = ("polygon", "rectangle", "circle")
 
 # Bytes of a file with its image inside, which base64 makes a third larger: 190 MB of image.
 _MAX_DOCUMENT = 1 << 28
-# Points of a document, and rows that the edges of its polygons cross: a million take half a second.
-_MOST_POINTS, _MOST_CROSSED = 200_000, 20_000_000
+# Rows that the edges of a document's polygons cross: a million take half a second.
+_MOST_CROSSED = 20_000_000
 
-# Beyond the sides of any image; Pillow takes minutes for a circle of a million pixels.
-_Coordinate = Annotated[float, Meta(ge=-(2**17), le=2**17)]
 _Side = Annotated[float, Meta(ge=0, le=2**31)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shape:
-    """A shape as labelme writes it; the type of old files is missing, and means a polygon."""
-
-    label: AnyText
-    points: Annotated[tuple[tuple[_Coordinate, _Coordinate], ...], Meta(max_length=_MOST_POINTS)]
-    shape_type: AnyText | None = None
-
-    @property
-    def kind(self) -> str:
-        """The type."""
-        return self.shape_type or "polygon"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,8 +174,8 @@ def _read(path: Path, ids: dict[str, int]) -> _Document:
             raise InputError(
                 f"'{path}' has a {kind} of '{label}' with {counted(num_points, 'point')}, which has no area."
             )
-    if (total := sum(len(shape.points) for shape in document.shapes)) > _MOST_POINTS:
-        raise InputError(f"'{path}' has {total} points; at most {_MOST_POINTS} are drawn.")
+    if (total := sum(len(shape.points) for shape in document.shapes)) > MOST_POINTS:
+        raise InputError(f"'{path}' has {total} points; at most {MOST_POINTS} are drawn.")
     return document
 
 

@@ -212,6 +212,20 @@ def _pairs_or_none(dataset: Dataset, split: str) -> Sequence[tuple[Path, Path]]:
 def _classes_of(source: DataSource, dataset: Dataset) -> Classes:
     # VOC's own folder, or the one above it that the user named.
     tables = [folder / "classes.json" for folder in (Path(source.root), dataset.base)]
+    return classes_of(source, tables, is_voc=dataset.layout == "voc")
+
+
+def classes_of(source: DataSource, tables: Sequence[Path], *, is_voc: bool = False) -> Classes:
+    """Return the classes of a data set: those that the user names, else those of the first table that exists.
+
+    Args:
+        source: what the user says.
+        tables: where ``classes.json`` may be.
+        is_voc: whether the labels have VOC's ignored id, where the user does not say another.
+
+    Raises:
+        InputError: there is no such table and the user names none, or what they say does not go together.
+    """
     table = next((path for path in tables if path.exists()), None)
     classes: Classes | None = None
     if source.classes is not None:
@@ -225,7 +239,7 @@ def _classes_of(source: DataSource, dataset: Dataset) -> Classes:
             f"'{tables[0]}' cannot be read: a data folder needs a classes.json; "
             f"or give `classes='a,b,c'`, a text file with one name a line, or one of {', '.join(PRESETS)}."
         )
-    if source.classes is not None and dataset.layout == "voc" and classes.ignore_index is None:
+    if source.classes is not None and is_voc and classes.ignore_index is None:
         classes = replace(classes, ignore_index=VOC_IGNORE)
     if source.ignore_index is not None:
         classes = replace(classes, ignore_index=source.ignore_index)

@@ -14,12 +14,12 @@ from edgeseg._internal.fields import short_repr
 from edgeseg._internal.json import as_json
 from edgeseg._internal.progress import Progress
 from edgeseg._internal.text import counted
-from edgeseg.datasets import LabeledSplit
+from edgeseg.datasets import Classes, LabeledSplit
 from edgeseg.errors import InputError
 from edgeseg.evaluation.confusion import ConfusionMatrix
 from edgeseg.html.notebook import html_table
 from edgeseg.segmenter import Segmenter
-from edgeseg.spec import default_class_names
+from edgeseg.spec import ModelSpec, default_class_names
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class EvaluationResult:
         class_names: of the data, in the order of the ids.
         matrix: the counted pixels, from which every score is computed.
         nearest: the same where the best class is taken at the model's size and then enlarged by nearest neighbor, as
-            that of a file of class ids is; ``None`` where the model gives class ids.
+            that of a file of class ids is; ``None`` where the model gives class ids, or nothing is enlarged.
     """
 
     __repr__ = short_repr
@@ -106,27 +106,47 @@ class EvaluationResult:
         return dict(zip(self.class_names, scores.tolist(), strict=True))
 
 
-def evaluate(segmenter: Segmenter, data: LabeledSplit, *, progress: Progress | None = None) -> EvaluationResult:
+def require_classes(spec: ModelSpec, classes: Classes) -> None:
+    """Check that a model has the classes of the data; other names of as many are a warning.
+
+    Raises:
+        InputError: the number of classes differs.
+    """
+    names = spec.class_names
+    if len(names) != len(classes.names):
+        raise InputError(f"the model has {counted(len(names), 'class')}, the data has {len(classes.names)}.")
+    if names != classes.names and names != default_class_names(len(names)):
+        _log.warning("the model's classes are %s, the data's are %s", ", ".join(names), ", ".join(classes.names))
+
+
+def evaluate(
+    segmenter: Segmenter,
+    data: LabeledSplit,
+    *,
+    tiles: bool = False,
+    overlap: int | None = None,
+    progress: Progress | None = None,
+) -> EvaluationResult:
     """Score a model on a labeled split.
 
     Args:
         segmenter: the model.
         data: the split; its classes must be the model's.
+        tiles: segment each image at its own size, window by window; see ``Segmenter.tiled``.
+        overlap: of windows, in pixels.
         progress: called with (images done, images in all).
 
     Raises:
         InputError: the number of classes differs, or an image is bad.
     """
     names = segmenter.spec.class_names
-    if len(names) != len(data.classes.names):
-        raise InputError(f"the model has {counted(len(names), 'class')}, the data has {len(data.classes.names)}.")
-    if names != data.classes.names and names != default_class_names(len(names)):
-        _log.warning("the model's classes are %s, the data's are %s", ", ".join(names), ", ".join(data.classes.names))
+    require_classes(segmenter.spec, data.classes)
     matrix = ConfusionMatrix(len(names), data.classes.ignore_index)
-    nearest = ConfusionMatrix(len(names), data.classes.ignore_index) if segmenter.gives_scores else None
+    enlarges = segmenter.gives_scores and not tiles
+    nearest = ConfusionMatrix(len(names), data.classes.ignore_index) if enlarges else None
     for index in range(len(data)):
         image, label = data[index]
-        segmentation = segmenter(image)
+        segmentation = segmenter.tiled(image, overlap=overlap) if tiles else segmenter(image)
         matrix.update(label, segmentation.class_map)
         if nearest is not None and segmentation.score_map is not None:
             nearest.update(label, segmentation.score_map.nearest_class_map())

@@ -15,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from edgeseg._internal.limits.images import image_size, max_image_pixels
 from edgeseg.errors import InputError
 from edgeseg.imaging import IMAGE_SUFFIXES
+from edgeseg.medical.dicom import is_dicom
 from edgeseg.video.container import MOTION_JPEG
 
 #: Files that may be animated.
@@ -31,7 +32,7 @@ _MOST_TIMED = 100
 _MOST_CHUNKS = 256
 
 
-def kind_of(path: str | Path) -> Literal["image", "video", "other"]:
+def kind_of(path: str | Path) -> Literal["image", "video", "dicom", "other"]:
     """Return what a file is: by its suffix, and by its first bytes where that says nothing or it may be animated.
 
     A pipe, a device and what does not exist are ``other``: opening them may wait for ever.
@@ -45,7 +46,10 @@ def kind_of(path: str | Path) -> Literal["image", "video", "other"]:
         with open(path, "rb") as file:
             if suffix in IMAGE_SUFFIXES:
                 return "video" if _is_animated(file) else "image"
-            known = image_size(file.read(1 << 16)) is not None and suffix not in ANIMATED_SUFFIXES | MOTION_JPEG
+            head = file.read(1 << 16)
+            if is_dicom(path, head):
+                return "dicom"
+            known = image_size(head) is not None and suffix not in ANIMATED_SUFFIXES | MOTION_JPEG
             return "image" if known else "video"
     except (struct.error, OverflowError):
         return "video"

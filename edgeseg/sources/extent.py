@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeseg.medical.dicom import DicomImage
 from edgeseg.sources.animation import kind_of
 from edgeseg.sources.files import places
 from edgeseg.sources.video import Video
@@ -31,7 +32,7 @@ def extent(sources: Sequence[str], *, start: int = 0, stride: int = 1) -> Extent
     """Look at the files that sources name; only a first video is opened.
 
     Args:
-        sources: image files, video files, folders (their images, sorted) or glob patterns; nothing is known of an
+        sources: image, video and DICOM files, folders (their images, sorted) or glob patterns; nothing is known of an
             address and of standard input.
         start: number of the first frame that is taken from a video, counted from 0.
         stride: every n-th frame of a video is taken from there.
@@ -44,6 +45,9 @@ def extent(sources: Sequence[str], *, start: int = 0, stride: int = 1) -> Extent
     if len(paths) < len(found):
         return Extent(still=None if len(found) == 1 else False, num_frames=0, fps=None)
     kinds = {path: kind_of(path) for path in paths}
+    if len(paths) == 1 and kinds[paths[0]] == "dicom":
+        number = DicomImage(paths[0]).num_frames
+        return Extent(number == 1, 1 if number == 1 else max(0, -(-(number - start) // stride)), None)
     videos = [path for path in paths if kinds[path] == "video"]
     if not videos:
         # What else there is, such as a pipe, is not opened here: it says what it is when it is read.

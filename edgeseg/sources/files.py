@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import shlex
 import threading
 import time
 from collections.abc import Generator, Sequence
@@ -16,11 +17,15 @@ from numpy.typing import NDArray
 from edgeseg._internal.text import masked
 from edgeseg.errors import InputError
 from edgeseg.imaging import IMAGE_SUFFIXES, read_image_bgr
+from edgeseg.medical.dicom import DICOM_SUFFIXES
 from edgeseg.sources.animation import kind_of
 from edgeseg.sources.base import Captured
 from edgeseg.sources.pacing import Clock
 from edgeseg.sources.video import VIDEO_SUFFIXES, Video
 from edgeseg.video.address import URL, is_remote, local_path, require_address
+
+#: What is read of a folder.
+FILE_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES | DICOM_SUFFIXES
 
 #: Images have no frame rate of their own: this is the rate of a paced folder of them.
 IMAGES_FPS = 25.0
@@ -62,7 +67,7 @@ def expand(sources: Sequence[str]) -> list[Path]:
 def _matches(source: str) -> list[Path]:
     path = Path(local_path(source))
     if path.is_dir():
-        matches = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES)
+        matches = sorted(p for p in path.iterdir() if p.suffix.lower() in FILE_SUFFIXES)
     elif path.exists():
         matches = [path]
     else:
@@ -168,8 +173,10 @@ class Files:
                 self._first = None
 
     def _open(self, path: str) -> Video | _Image:
-        image = self._timeout_s is None and kind_of(path) == "image"
-        return _Image(path) if image else Video(path, timeout_s=self._timeout_s)
+        kind = kind_of(path) if self._timeout_s is None else "video"
+        if kind == "dicom":
+            raise InputError(f"'{path}' is DICOM, which is read by: edgeseg predict {shlex.quote(path)}")
+        return _Image(path) if kind == "image" else Video(path, timeout_s=self._timeout_s)
 
     def _plain(self, path: str) -> PurePath:
         """Return a path, without the address and the query of a URL."""

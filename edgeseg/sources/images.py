@@ -18,6 +18,8 @@ from edgeseg._internal.fields import short_repr
 from edgeseg._internal.text import counted, masked
 from edgeseg.errors import InputError
 from edgeseg.imaging import read_image
+from edgeseg.medical.dicom import DicomImage
+from edgeseg.medical.window import Window
 from edgeseg.sources.animation import kind_of
 from edgeseg.sources.files import places
 from edgeseg.sources.opening import open_source
@@ -37,6 +39,8 @@ class Frame:
         frame_s: how long it is shown, in seconds, until the next one of the video. ``None`` for an image.
         fps: frames that are taken of its video per second, on average. ``None`` for an image, and where the video does
             not say.
+        path: the file of an image, DICOM too; ``None`` for a frame of a video and of an address.
+        spacing_mm: of DICOM: millimeters between the centers of two pixels, one below the other and beside each other.
     """
 
     __repr__ = short_repr
@@ -46,24 +50,27 @@ class Frame:
     time_s: float | None = None
     frame_s: float | None = None
     fps: float | None = None
+    path: Path | None = None
+    spacing_mm: tuple[float, float] | None = None
 
 
-def frames(sources: Sequence[str], *, start: int = 0, stride: int = 1) -> Iterator[Frame]:
+def frames(sources: Sequence[str], *, start: int = 0, stride: int = 1, window: Window | None = None) -> Iterator[Frame]:
     """Read every image of some sources, in order.
 
     A video that ends before the number of frames it claims is reported as a warning of the logger ``edgeseg.sources``.
 
     Args:
-        sources: image files, video files, folders (their images, sorted), glob patterns, addresses of videos and
-            images with an end, or ``-``, standard input.
+        sources: image files, video files, DICOM files, folders (their images, sorted), glob patterns, addresses of
+            videos and images with an end, or ``-``, standard input.
         start: number of the first frame to take from a video, counted from 0.
         stride: take every n-th frame of a video from there.
+        window: which gray values of DICOM are told apart, in place of the file's own.
 
     Raises:
         InputError: a source does not exist, is empty, is live, or does not decode; start is negative, or stride is
             below 1.
         SourceLost: the connection to an address broke.
-        BackendUnavailable: a source needs PyAV, which is not installed.
+        BackendUnavailable: a source needs PyAV or pydicom, which is not installed.
     """
     if start < 0 or stride < 1:
         raise InputError(f"start must be 0 or more and stride 1 or more, got {start} and {stride}.")
@@ -71,10 +78,32 @@ def frames(sources: Sequence[str], *, start: int = 0, stride: int = 1) -> Iterat
     for place in places(sources):
         if isinstance(place, str):
             played_s = yield from _addressed(place, start, stride, played_s)
-        elif kind_of(place) == "video":
+            continue
+        kind = kind_of(place)
+        if kind == "video":
             played_s = yield from _video(place, start, stride, played_s)
+        elif kind == "dicom":
+            yield from _dicom(DicomImage(place, window), start, stride)
         else:
-            yield Frame(name=place.stem, image_rgb=read_image(place))
+            yield Frame(name=place.stem, image_rgb=read_image(place), path=place)
+
+
+def _dicom(image: DicomImage, start: int, stride: int) -> Iterator[Frame]:
+    """Yield the frames of a DICOM file, of which a single one is an image."""
+    one, path, frame_s = image.num_frames == 1, image.path, image.frame_s
+    if not one and start >= image.num_frames:
+        raise InputError(f"'{path}' has {counted(image.num_frames, 'frame')}, none from frame {start} on.")
+    for number, image_rgb in image.frames(0 if one else start, stride):
+        timed = None if one else frame_s
+        yield Frame(
+            name=path.stem if one else f"{path.stem}_{number:06d}",
+            image_rgb=image_rgb,
+            time_s=None if timed is None else number * timed,
+            frame_s=None if timed is None else timed * stride,
+            fps=None if timed is None else 1 / (timed * stride),
+            path=path,
+            spacing_mm=image.spacing_mm,
+        )
 
 
 def _video(path: Path, start: int, stride: int, begun_s: float) -> Generator[Frame, None, float]:

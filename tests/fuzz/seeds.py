@@ -41,6 +41,7 @@ def write_seeds(folder: Path) -> None:
         shutil.copy(_DATA / source, folder / name)
     os.chdir(folder)
     _images(Path("images"))
+    _rasters(Path("rasters"))
     _videos(Path("videos"))
     _data_set(Path("data"))
     _weights(Path("weights"))
@@ -85,6 +86,24 @@ def _images(folder: Path) -> None:
     image.save(folder / "progressive.jpg", progressive=True)
     image.convert("RGBA").save(folder / "alpha.png")
     Image.fromarray(pixels[..., 0].astype(np.uint16) * 200).save(folder / "deep.png")
+
+
+def _rasters(folder: Path) -> None:
+    import numpy as np
+    import rasterio
+    import tifffile
+
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (80, 70, 3), np.uint8)
+    size = {"count": 3, "height": 80, "width": 70, "dtype": "uint8", "nodata": 0, "crs": "EPSG:32632"}
+    place = rasterio.Affine(10, 0, 6e5, 0, -10, 5.4e6)
+    for name, driver in (("a.tif", "GTiff"), ("cog.tif", "COG")):
+        with rasterio.open(folder / name, "w", driver=driver, transform=place, compress="deflate", **size) as file:
+            file.write(np.moveaxis(pixels, 2, 0))
+    tifffile.imwrite(folder / "a.svs", pixels, photometric="rgb", tile=(32, 32), compression="jpeg")
+    tifffile.imwrite(folder / "deflate.svs", pixels, photometric="rgb", tile=(32, 32), compression="deflate")
+    journal = {"source": "0" * 64, "model": "0" * 64, "settings": "0" * 64, "size_hw": [80, 70], "bands": 1, "rows": 9}
+    (folder / "part.json").write_text(json.dumps({**journal, "format_version": 1}))
 
 
 def _videos(folder: Path) -> None:

@@ -185,6 +185,7 @@ def test_an_exported_file_is_fed_as_its_own_spec_says(phone: Any, tmp_path: Path
     assert [call["flags"]["num_runs"] for call in phone.calls] == ["1", "2"]
 
 
+@pytest.mark.slow
 def test_of_several_outputs_the_first_counts(
     phone: Any, tflite_model: Callable[..., bytes], broken: Callable[..., bytes], relu: Path, proof: Path
 ) -> None:
@@ -251,6 +252,7 @@ def test_a_benchmark_has_an_answer_where_the_tool_can_be_fed(
     assert phone.left == []
 
 
+@pytest.mark.slow
 def test_each_repeat_is_after_more_inferences(phone: Any, relu: Path, proof: Path) -> None:
     """Also where a fault begins late; with more repeats than numbers, from the second number on again."""
     phone.behave(wrong_from=INFERENCES[-1])
@@ -265,6 +267,7 @@ def test_a_part_on_the_cpu_is_said(phone: Any, relu: Path, proof: Path) -> None:
     assert (got.fully_accelerated, got.coverage) == (False, (40, 58))
 
 
+@pytest.mark.slow
 def test_half_precision_is_asked_for(phone: Any, relu: Path, proof: Path) -> None:
     with AdbDevice(phone.serial, half_precision="no") as device:
         assert device.answers(relu, GPU, proof, (0,)).runtime.endswith("), single precision")

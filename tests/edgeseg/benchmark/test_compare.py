@@ -38,6 +38,7 @@ def _result(seed: int, *, slower: float = 1.0, processes: int = 12, runs: int = 
     return LatencyResult(**{**values, **changes})  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_equal_runs_on_a_shared_host_seldom_differ_and_fifteen_percent_is_caught() -> None:
     # The first calls of 200 processes in a row, as a virtual machine measured them whose host others use: medians of
     # 3.7 to 8.5 ms. Neighboring stretches of 12 processes are compared. At most 1 of 20 equal

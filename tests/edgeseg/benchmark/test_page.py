@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -9,7 +10,7 @@ import pytest
 
 from edgeseg.benchmark.compare import compare
 from edgeseg.benchmark.page import page
-from edgeseg.benchmark.result import LatencyResult, to_json
+from edgeseg.benchmark.result import LatencyResult, Lost, to_json
 from edgeseg.cli import main
 
 Make = Callable[..., LatencyResult]
@@ -103,3 +104,21 @@ def test_the_command_writes_it(make_result: Make, tmp_path: Path, capsys: pytest
     assert "0.2500" in _Checked(out.read_text()).text
     assert main(["compare", *files, *accuracy]) == 2
     assert "--accuracy goes with --format html" in capsys.readouterr().err
+
+
+def test_devices_side_by_side_and_one_that_is_down(
+    make_result: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = make_result()
+    board = make_result(
+        latencies_s=tuple(2 * value for value in here.latencies_s),
+        environment=dataclasses.replace(here.environment, device="ssh:pi5"),
+    )
+    (tmp_path / "fleet.json").write_text(to_json([here, board], [Lost("adb:<1>", "the link was lost.")]))
+    out = tmp_path / "page.html"
+    assert main(["compare", str(tmp_path / "fleet.json"), "--format", "html", "--output", str(out)]) == 0
+    found = _Checked(out.read_text())
+    assert "16.00 (1.00x)" in found.text and "32.00 (2.00x)" in found.text
+    assert "not measured: the link was lost." in found.text
+    assert [word for word in found.words if word == "adb:<1>"]
+    assert "Devices" in found.words and "Devices" not in _Checked(page([here], [])).text

@@ -12,7 +12,7 @@ from edgeseg._internal.json import convert
 from edgeseg.benchmark import tables
 from edgeseg.benchmark.compare import compare
 from edgeseg.benchmark.page import page
-from edgeseg.benchmark.result import LatencyResult, read, to_json
+from edgeseg.benchmark.result import LatencyResult, Lost, read, read_lost, to_json
 from edgeseg.choices import Alike
 from edgeseg.errors import InputError
 
@@ -28,6 +28,15 @@ def test_a_file_gives_back_what_was_written(tmp_path: Path, make_result: Make) -
     ]
     (tmp_path / "r.json").write_text(to_json(results))
     assert read(tmp_path / "r.json") == results
+
+
+def test_devices_without_a_result_are_in_the_file(tmp_path: Path, make_result: Make) -> None:
+    lost = [Lost("ssh:pi5", "no connection")]
+    (tmp_path / "r.json").write_text(to_json([make_result()], lost))
+    assert (len(read(tmp_path / "r.json")), read_lost(tmp_path / "r.json")) == (1, lost)
+    (tmp_path / "r.json").write_text(to_json([make_result()]))
+    assert "lost" not in (tmp_path / "r.json").read_text()
+    assert read_lost(tmp_path / "r.json") == []
 
 
 def test_the_statistics_are_numpys(make_result: Make) -> None:

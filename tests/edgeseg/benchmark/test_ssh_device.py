@@ -53,7 +53,7 @@ class Server:
             self.port = int(probe.getsockname()[1])
         self.know("host")
         (folder / "config").write_text(
-            f"Host board\n HostName 127.0.0.1\n Port {self.port}\n User {getpass.getuser()}\n IdentitiesOnly yes\n"
+            f"Host board twin\n HostName 127.0.0.1\n Port {self.port}\n User {getpass.getuser()}\n IdentitiesOnly yes\n"
             f" IdentityFile {folder}/user\n UserKnownHostsFile {folder}/known\n GlobalKnownHostsFile /dev/null\n"
             # what people have in theirs, and what must not count here
             f" ControlMaster auto\n ControlPath {folder}/mine\n ControlPersist yes\n"
@@ -250,7 +250,7 @@ def test_a_proof_over_a_link_that_breaks_leaves_no_worker(
     assert list((folder / "artifacts").iterdir()) == []
 
 
-def test_the_command_loses_no_result_for_a_device_that_is_gone(
+def test_a_fleet_loses_no_result_for_a_device_that_is_gone(
     server: Server,
     model: Path,
     folder: Path,
@@ -260,11 +260,18 @@ def test_the_command_loses_no_result_for_a_device_that_is_gone(
 ) -> None:
     monkeypatch.setenv("EDGESEG_SSH_OPTIONS", " ".join(server.options))
     table = tmp_path / "devices.toml"
-    board = f'[board]\ndevice = "ssh:board"\nenvironment = "{folder}"\npython = "{sys.executable}"\n'
-    table.write_text(f'[gone]\ndevice = "ssh:gone.invalid"\n{board}')
+    # Two boards at once: the same sshd by two names, with a folder each.
+    boards = "".join(
+        f'[{name}]\ndevice = "ssh:{name}"\nenvironment = "{place}"\npython = "{sys.executable}"\n'
+        for name, place in (("board", folder), ("twin", tmp_path / "twin"))
+    )
+    table.write_text(f'[gone]\ndevice = "ssh:gone.invalid"\n{boards}')
     assert main(["benchmark", str(model), "--devices", str(table), "--rounds", "1", "--min-secs", "0", "--json"]) == 2
     out, err = capfd.readouterr()
-    assert [result["environment"]["device"] for result in json.loads(out)["results"]] == ["ssh:board"]
+    told = json.loads(out)
+    assert [result["environment"]["device"] for result in told["results"]] == ["ssh:board", "ssh:twin"]
+    ((name, why),) = (each.values() for each in told["lost"])
+    assert name == "ssh:gone.invalid" and "there is no machine of this name" in why
     assert "no connection to 'gone.invalid': there is no machine of this name" in err
 
 
@@ -290,6 +297,7 @@ def test_both_files_of_an_openvino_model_are_sent(tmp_path: Path, monkeypatch: p
     assert sent == {"d.xml": b"<net></net>\n", "d.bin": b"weights"}
 
 
+@pytest.mark.slow
 def test_keep_nothing_leaves_nothing_but_what_was_there(server: Server, model: Path, tmp_path: Path) -> None:
     (tmp_path / "board").mkdir()
     (tmp_path / "board" / "mine.txt").touch()
@@ -359,7 +367,7 @@ def test_a_worker_that_crashes_is_told_from_a_lost_link(
     assert list((tmp_path / "board" / "artifacts").iterdir()) == []
 
 
-@pytest.mark.parametrize("end", ["the link", "Ctrl-C"])
+@pytest.mark.parametrize("end", [pytest.param("the link", marks=pytest.mark.slow), "Ctrl-C"])
 def test_no_worker_is_left_behind(server: Server, board: SshDevice, model: Path, folder: Path, end: str) -> None:
     """In the middle of a measurement of ten minutes."""
     stopped: list[float] = []
@@ -388,6 +396,7 @@ def test_no_worker_is_left_behind(server: Server, board: SshDevice, model: Path,
         assert list((folder / "artifacts").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_nothing_of_a_session_stays_here(
     server: Server, model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, nothing_left: None
 ) -> None:
@@ -404,6 +413,7 @@ def test_nothing_of_a_session_stays_here(
     here.rmdir()
 
 
+@pytest.mark.slow
 def test_ssh_that_cannot_share_a_connection_makes_one_for_each_order(
     server: Server, model: Path, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -476,6 +486,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder / "bin" / "python")
 
 
+@pytest.mark.slow
 def test_a_device_that_cannot_install(_server: Server, bare: str, model: Path, tmp_path: Path) -> None:
     _server.know("host")
     _server.start(PIP_CONFIG_FILE="/dev/null", PIP_NO_INDEX="1")
@@ -544,6 +555,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk(server: Server, small_disk: Path, tmp_path: Path) -> None:
     large = tmp_path / "large.tflite"
     large.write_bytes(bytes(8 << 20))

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 from pathlib import Path
@@ -80,6 +81,7 @@ def test_models_counts_the_parameters_of_options(capsys: pytest.CaptureFixture[s
     assert "--model-option goes with NAME" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_models_advises_on_data_and_measures_it_where_a_latency_is_given(
     capsys: pytest.CaptureFixture[str], shapes_dataset: Path, tmp_path: Path
 ) -> None:
@@ -132,6 +134,7 @@ def test_export_json_has_the_promised_fields(capsys: pytest.CaptureFixture[str],
         assert artifact["verification"]["passed"] is True
         assert artifact["verification"]["argmax_agreement"] >= 0.995
         assert artifact["verification"]["max_abs_error"] >= 0
+        assert artifact["sha256"] in Path(result["card"]).read_text()
     path = result["artifacts"][0]["path"]
     assert run_json(capsys, "inspect", path)["spec"]["provenance"]["model_options"] == {"dropout": 0.5}
     assert main(["inspect", path]) == 0
@@ -216,6 +219,9 @@ def test_export_of_a_users_keras_file_takes_its_names_from_the_data(
     assert inside["class_names"] == classes["names"]
     assert inside["ignore_index"] == classes["ignore_index"]
     assert (inside["mean"], inside["std"]) == ([0.0] * 3, [255.0] * 3)
+    assert inside["receptive_radius"] == [1, 1]  # a 3x3 and a 1x1
+    assert main(["inspect", artifact["path"]]) == 0
+    assert re.search(r"receptive field +3,3 \(H,W\)", capsys.readouterr().out)
 
 
 def test_inspect_shows_ops_and_spec(capsys: pytest.CaptureFixture[str], artifact: Path) -> None:

@@ -192,6 +192,7 @@ def test_voc_with_palette_masks_is_trained_on_scored_and_exported_with(
     assert artifact["verification"]["images"] == f"{voc_dataset.name}/val"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("op_by_op")
 def test_binary_masks_are_split_and_trained_on(
     capsys: pytest.CaptureFixture[str], binary: Path, tmp_path: Path

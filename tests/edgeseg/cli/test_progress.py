@@ -86,6 +86,7 @@ def test_train_says_what_it_does_from_its_start_and_ends_on_ctrl_c(shapes_datase
     assert "Traceback" not in terminal.text
 
 
+@pytest.mark.slow
 def test_export_names_its_steps_from_the_first_on(tmp_path: Path) -> None:
     terminal = Terminal("export", "unet_mini", "--imgsz", "32,48", "--output-dir", ".", cwd=tmp_path)
     try:

@@ -38,8 +38,12 @@ def test_the_file_runs_everywhere(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert artifact == out / "lab.int8.onnx" and entry["rewrites"] == []
     assert entry["verification"]["model"] == "the float file" and entry["quantization"]["accuracy"]["passed"]
     assert {path.name for path in out.iterdir()} == {
-        artifact.name, "lab.proof.zip", "lab.report.html", "lab.report.json",
+        artifact.name, "lab.card.md", "lab.proof.zip", "lab.report.html", "lab.report.json",
     }  # fmt: skip
+    assert printed["card"] == str(out / "lab.card.md")
+    card = (out / "lab.card.md").read_text()
+    assert "edgeseg quantize pytorch_deeplab.onnx --data photos" in card and "the float file, pixel by pixel" in card
+    assert "--license" in card and str(tmp_path) not in card
     assert "against the float file, on 8 images" in " ".join((out / "lab.report.html").read_text().split())
     assert main(["verify", str(artifact), "--repeat", "2"]) == 0
     assert main(["benchmark", str(artifact), *QUICK, "--output", str(tmp_path / "result.json")]) == 0
@@ -48,6 +52,8 @@ def test_the_file_runs_everywhere(tmp_path: Path, capsys: pytest.CaptureFixture[
     capsys.readouterr()
     assert main([*command, *how]) == 2
     assert "exists; give --overwrite" in capsys.readouterr().err
+    assert main([*command, *how, "--license", "to be said"]) == 2
+    assert "--license 'to be said' is no identifier of a license" in capsys.readouterr().err
     assert main([*command, "--name", "other"]) == 2
     (line,) = capsys.readouterr().err.splitlines()[-1:]
     assert "does not say how its input is normalized: give --mean and --std" in line
@@ -74,6 +80,7 @@ def test_the_rejected_file_is_kept_aside(tmp_path: Path, capsys: pytest.CaptureF
     assert [path.name for path in out.iterdir()] == ["far.int8.onnx.rejected"]
 
 
+@pytest.mark.slow
 def test_mediapipes_selfie(street_clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The published file, with MediaPipe's own op and float16 weights, becomes integers that any interpreter runs."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType

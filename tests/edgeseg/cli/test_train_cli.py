@@ -226,6 +226,7 @@ def test_a_run_begins_with_a_published_encoder(
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("shallow", "op_by_op")
 def test_options_of_the_architecture_travel_from_training_to_the_artifact(
     shapes_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -53,7 +53,7 @@ def export_and_prove(model: Path, data: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "typed"),
     [
-        ("segnet-tutorial", ()),
+        pytest.param("segnet-tutorial", (), marks=pytest.mark.slow),
         pytest.param("hrnet-tutorial", (), marks=pytest.mark.slow),
         ("deeplab-tutorial", ("--model-option", "filters=8")),
         pytest.param("unet-tutorial", (), marks=pytest.mark.slow),
@@ -74,6 +74,7 @@ def test_a_recipe_trains_and_its_model_is_exported(
     export_and_prove(Path(result["exported"]), shapes_dataset)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("op_by_op")
 def test_the_notes_recipe_has_the_statistics_of_the_images(
     shapes_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pydicom
 from hypothesis import strategies as st
 
 from fuzz.case import Case
@@ -27,6 +30,26 @@ def _images(seeds: Seeds) -> st.SearchStrategy[Case]:
     return case()
 
 
+def _rasters(seeds: Seeds) -> st.SearchStrategy[Case]:
+    rasters = [name for name in seeds if name.startswith("rasters/") and not name.endswith(".json")]
+
+    @st.composite
+    def case(draw: Draw) -> Case:
+        seed = draw(st.sampled_from(rasters))
+        journaled = draw(st.integers(0, 4)) == 0
+        name = f"x.{seed.rpartition('.')[2]}"
+        files = _with_model(seeds, name, seeds[seed] if journaled else draw(changed_bytes(seeds[seed])))
+        if journaled:
+            part: dict[str, bytes | str] = {"out.tif.part": bytes(80 * 70)}
+            files |= {**part, "out.tif.part.json": draw(changed_bytes(seeds["rasters/part.json"]))}
+        rest = draw(st.sampled_from(((), ("--bands", "3,2,1"), ("--band-range", "0,99"), ("--overwrite",))))
+        # What was segmented until the damage stays, for a run that goes on.
+        command = ("predict", "model.tflite", name, "--tiles", "--save", "out.tif", *rest)
+        return Case(command=command, files=files, may_keep=True)
+
+    return case()
+
+
 def _with_model(seeds: Seeds, name: str, content: bytes | str) -> dict[str, bytes | str]:
     return {"model.tflite": seeds["model.tflite"], name: content}
 
@@ -44,6 +67,26 @@ def _videos(seeds: Seeds) -> st.SearchStrategy[Case]:
         # frames that were measured stay measured when the video breaks
         command = draw(st.sampled_from(commands))
         return Case(command=command, files=_with_model(seeds, name, data), may_keep=command[0] == "camera")
+
+    return case()
+
+
+def _dicom(seeds: Seeds) -> st.SearchStrategy[Case]:
+    folder = Path(pydicom.__file__).parent / "data" / "test_files"
+    names = (
+        "CT_small",
+        "MR_small_RLE",
+        "SC_rgb_rle_2frame",
+        "JPEG2000",
+        "MR_small_jpeg_ls_lossless",
+        "examples_palette",
+    )
+
+    @st.composite
+    def case(draw: Draw) -> Case:
+        data = draw(changed_bytes((folder / f"{draw(st.sampled_from(names))}.dcm").read_bytes()))
+        rest = draw(st.sampled_from((("--count",), ("--window", "40,400", "--json"), ("--dicom-seg", "out"))))
+        return Case(command=("predict", "model.tflite", "x.dcm", *rest), files=_with_model(seeds, "x.dcm", data))
 
     return case()
 
@@ -119,7 +162,9 @@ def _words(seeds: Seeds) -> st.SearchStrategy[Case]:
 
 READERS = {
     "images": Reader(10, _images),
+    "rasters": Reader(6, _rasters),
     "videos": Reader(5, _videos),
+    "dicom": Reader(5, _dicom),
     "streams": Reader(2, _streams),
     "page": Reader(4, _page),
     "names": Reader(6, _names),

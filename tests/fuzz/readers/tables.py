@@ -73,4 +73,36 @@ def _recipe(seeds: Seeds) -> st.SearchStrategy[Case]:
     return changed.map(lambda text: Case(command=command, files={**files, "r.toml": text}))
 
 
-READERS = {"results": Reader(10, _results), "devices": Reader(6, _devices), "recipe": Reader(6, _recipe)}
+_REGIONS = {
+    "shapes": [{"label": "zone", "points": [[2, 1], [16, 1], [16, 15]], "shape_type": "polygon"}],
+    "imageHeight": 32,
+    "imageWidth": 48,
+    "features": [
+        {
+            "type": "Feature",
+            "properties": {"name": "left"},
+            "geometry": {"type": "Polygon", "coordinates": [[[0, 0], [9, 0], [9, 9], [0, 0]]]},
+        }
+    ],
+}
+
+
+def _regions(seeds: Seeds) -> st.SearchStrategy[Case]:
+    @st.composite
+    def case(draw: Draw) -> Case:
+        files = {
+            name: seeds[f"images/{name}"] if name == "a.png" else seeds[name] for name in ("model.tflite", "a.png")
+        }
+        rest = draw(st.sampled_from((("--count",), ("--json",), ("--save-counts", "counts.csv"))))
+        command = ("predict", "model.tflite", "a.png", "--region", "r.json", *rest)
+        return Case(command=command, files={**files, "r.json": draw(changed_json(_REGIONS))})
+
+    return case()
+
+
+READERS = {
+    "results": Reader(10, _results),
+    "devices": Reader(6, _devices),
+    "recipe": Reader(6, _recipe),
+    "regions": Reader(4, _regions),
+}

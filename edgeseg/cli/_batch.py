@@ -1,0 +1,302 @@
+"""Run ``predict`` and ``evaluate`` on many images: the options, and what is printed at the end.
+
+A run is one of many images where it is asked for by an option, a list or an object store; without, the commands read
+one image after the other as they always have.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from edgeseg._internal.text import counted
+from edgeseg.cli import _artifacts, _options
+from edgeseg.cli._fields import collect
+from edgeseg.cli._saving import free_place
+from edgeseg.cli._terminal import note, print_json, print_table, progress, quiet_native_logs
+from edgeseg.errors import InputError
+
+if TYPE_CHECKING:
+    from edgeseg.batch.run import Outcome, Plan
+    from edgeseg.batch.work import Work
+    from edgeseg.cli._options import Results
+    from edgeseg.cli._tiles import TileOptions
+    from edgeseg.datasets import Classes, DataSource
+    from edgeseg.evaluation.evaluate import EvaluationResult
+    from edgeseg.opening import InputDescription
+    from edgeseg.runtime import RuntimeOptions
+    from edgeseg.segmenter import Segmenter
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: The parameters of ``many``, for a command's headings.
+MANY = ("jobs", "shard", "ray", "records")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Many:
+    """What is asked of a run of many images."""
+
+    jobs: int | None
+    shard: str | None
+    ray: str | None
+    records: Path | None
+
+    def asked(self, sources: Sequence[str] = ()) -> bool:
+        """Return whether it is a run of many images: by an option, a list or an object store among the sources."""
+        options = (self.jobs, self.shard, self.ray, self.records)
+        return any(value is not None for value in options) or any(map(_is_many, sources))
+
+    def plan(self, folder: Path, settings: dict[str, str], runtime: RuntimeOptions, *, overwrite: bool) -> Plan:
+        """Return where and on what the images are done."""
+        from edgeseg.batch.pool import default_jobs
+        from edgeseg.batch.ray_pipeline import Cluster
+        from edgeseg.batch.run import Plan
+        from edgeseg.batch.shard import Shard
+
+        threads, on_gpu = runtime.num_threads or 1, _on_gpu(runtime)
+        cluster = None
+        if self.ray is not None:
+            cluster = Cluster(address=self.ray, actors=self.jobs, num_threads=threads, num_gpus=int(on_gpu))
+        return Plan(
+            folder=folder,
+            settings=settings,
+            shard=Shard() if self.shard is None else Shard.parse(self.shard),
+            jobs=self.jobs or (1 if on_gpu else default_jobs(threads)),
+            cluster=cluster,
+            overwrite=overwrite,
+            setup=quiet_native_logs,
+        )
+
+
+def _is_many(source: str) -> bool:
+    scheme, slashes, _ = source.partition("://")
+    return source.startswith("@") or (bool(slashes) and scheme.lower() in _STORES)
+
+
+#: Addresses that are no videos: one of them alone asks for a run of many images.
+_STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "memory")
+
+
+#: The options of ``Many``.
+OPTIONS = (
+    click.option(
+        "--jobs",
+        type=click.IntRange(1, 1024),
+        help="Processes that do many images, or actors of Ray.",
+        show_default="the cores by --num-threads, which is then 1",
+    ),
+    click.option("--shard", metavar="K/N", help="Do the K-th of N parts of the images, by a hash of their names."),
+    click.option(
+        "--ray", metavar="local|ADDRESS", help="Do the images with Ray Data, on this machine or a running cluster."
+    ),
+    click.option(
+        "--records",
+        type=_options.FOLDER,
+        metavar="DIR",
+        help="Folder for the manifest and the tables; a run that was killed goes on there.",
+        show_default="that of --save",
+    ),
+)
+
+
+def many(function: F) -> F:
+    """Add the options about many images, as one argument ``many``, a ``Many``."""
+    return collect("many", Many, *OPTIONS)(function)
+
+
+def predict(
+    arguments: Sequence[str],
+    many: Many,
+    drawing: Any,
+    model: tuple[RuntimeOptions, InputDescription],
+    tiles: TileOptions,
+    *,
+    count: bool,
+    results: Results,
+) -> int:
+    """Run ``edgeseg predict`` on many images.
+
+    Args:
+        arguments: the artifact, where it is given, and the sources.
+        many: how they are done.
+        drawing: what ``--save`` and ``--visualize`` ask for.
+        model: the runtime and the description of the model.
+        tiles: how images are cut into windows.
+        count: whether to print the pixels of each class in all images.
+        results: how the result is told.
+
+    Returns:
+        The exit status.
+    """
+    from edgeseg.batch.listing import Images
+    from edgeseg.batch.work import Prediction
+
+    folder = None if drawing.save is None else Path(drawing.save)
+    if folder is not None and folder.suffix and not folder.is_dir():
+        raise InputError(f"--save {folder}: many images go into a folder; type --save {folder.with_suffix('')}/.")
+    place = many.records or folder or free_place("predict")
+    chosen, sources = _artifacts.split_sources(arguments)
+    artifact = _artifacts.artifact_or_default(chosen)
+    runtime, description = model
+    runtime = dataclasses.replace(runtime, num_threads=runtime.num_threads or 1)
+    views = drawing.views if folder is not None else ()
+    settings = {
+        **_settings("predict", artifact, runtime, description),
+        "tiles": repr(tiles),
+        "views": ", ".join(views) or "none",
+        "look": repr(drawing.look) if views else "none",
+    }
+    plan = many.plan(place, settings, runtime, overwrite=results.overwrite)
+    opener = functools.partial(_opened, artifact, runtime, description, drawing if views else None)
+    work = Prediction(opener=opener, segment=tiles.segment, folder=folder, views=views, draw=drawing.draw)
+    outcome, tables = _run(work, Images(sources, plan.shard), plan, "counts")
+    if results.as_json:
+        told = {"num_images": outcome.num_images, **_told(outcome, tables)}
+        print_json({"format_version": 1, "artifact": artifact, **told})
+    elif count:
+        _show_totals(outcome)
+    return _show(outcome, tables)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring(Many):
+    """What is asked of a run of ``evaluate``, and where its scores go."""
+
+    save: Path | None
+
+    def plan_of(
+        self, model: str, opened: tuple[RuntimeOptions, InputDescription], tiles: TileOptions, *, overwrite: bool
+    ) -> Plan:
+        """Return where and on what a split is scored."""
+        place = self.records or self.save or free_place("evaluate")
+        settings = {**_settings("evaluate", model, *opened), "tiles": repr(tiles)}
+        return self.plan(place, settings, opened[0], overwrite=overwrite)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The scores of a split, and how its images were done."""
+
+    result: EvaluationResult
+    outcome: Outcome
+    tables: Sequence[Path]
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What ``--json`` has of the run."""
+        return _told(self.outcome, self.tables)
+
+    def show(self) -> int:
+        """Say what was done; return the exit status."""
+        return _show(self.outcome, self.tables)
+
+
+def evaluate(
+    opener: Callable[[Classes], Segmenter], data: DataSource, split: str, plan: Plan, tiles: TileOptions
+) -> Evaluated:
+    """Score a split of many images.
+
+    Args:
+        opener: opens the model for data of some classes; pickled.
+        data: the data set, here or in a store.
+        split: its name.
+        plan: where and on what.
+        tiles: how images are cut into windows.
+    """
+    from edgeseg.batch.labeled import open_labeled
+    from edgeseg.batch.listing import Pairs
+    from edgeseg.batch.results import evaluation
+    from edgeseg.batch.work import Evaluation
+
+    dataset = open_labeled(data, split)
+    opened = functools.partial(opener, dataset.classes)
+    work = Evaluation(
+        opener=opened, classes=dataset.classes, label_encoding=dataset.label_encoding, segment=tiles.segment
+    )
+    outcome, tables = _run(work, Pairs(dataset.pairs, plan.shard), plan, "scores")
+    return Evaluated(evaluation(outcome.manifest, dataset.classes), outcome, tables)
+
+
+def _told(outcome: Outcome, tables: Sequence[Path]) -> dict[str, Any]:
+    return {
+        "num_before": outcome.num_before,
+        "num_failed": outcome.num_failed,
+        "manifest": str(outcome.manifest),
+        "tables": [str(path) for path in tables],
+    }
+
+
+def _show(outcome: Outcome, tables: Sequence[Path]) -> int:
+    """Say what was done; return the exit status."""
+    if outcome.num_before:
+        note(f"{counted(outcome.num_before, 'image')} of {outcome.num_images} had a result already")
+    note(f"saved: {', '.join(map(str, (outcome.manifest, *tables)))}")
+    if outcome.num_failed:
+        note(
+            f"edgeseg: {counted(outcome.num_failed, 'image')} of {outcome.num_images} could not be done; {tables[0]} "
+            "says why, and the same command tries them again."
+        )
+    return 1 if outcome.num_failed else 0
+
+
+def _show_totals(outcome: Outcome) -> None:
+    """Print the pixels of each class in all images."""
+    from edgeseg.batch.results import totals
+
+    pixels = totals(outcome.manifest, len(outcome.classes))
+    rows = [
+        [name, str(count), f"{count / max(pixels.sum(), 1):.2%}"]
+        for name, count in zip(outcome.classes, pixels.tolist(), strict=True)
+        if count
+    ]
+    print_table(["Class", ">Pixels", ">Share"], rows)
+
+
+def _run(work: Work, images: Any, plan: Plan, table: str) -> tuple[Outcome, list[Path]]:
+    from edgeseg.batch.results import save_tables
+    from edgeseg.batch.run import run
+
+    with progress("doing images") as update:
+        outcome = run(work, images, plan, progress=update)
+    stem = plan.folder / f"{table}{plan.shard.suffix}"
+    return outcome, save_tables(plan.manifest, stem, outcome.classes, scored=table == "scores")
+
+
+def _settings(command: str, model: str, runtime: RuntimeOptions, description: InputDescription) -> dict[str, str]:
+    """Return what the results of an image follow from, as text by name."""
+    from edgeseg._internal.files import sha256
+    from edgeseg._internal.limits.pairs import files_of
+    from edgeseg.models.packaged_files import find_file
+
+    path = find_file(model)
+    digest = ", ".join(sha256(file.read_bytes()) for file in files_of(path)) if path.is_file() else "none"
+    asked = dataclasses.replace(runtime, num_threads=None)
+    return {
+        "command": command,
+        "model": Path(model).name,
+        "sha256": digest,
+        "runtime": repr(asked),
+        "description": repr(description),
+    }
+
+
+def _opened(artifact: str, runtime: RuntimeOptions, description: InputDescription, drawing: Any) -> Segmenter:
+    """Open the model; refuse a class that it lacks before the first image."""
+    from edgeseg.drawing.painter import Painter
+    from edgeseg.opening import open_segmenter
+
+    segmenter = open_segmenter(artifact, runtime, description)
+    for view in () if drawing is None else drawing.painted():
+        Painter(segmenter.spec, dataclasses.replace(drawing.look, view=view))
+    return segmenter
+
+
+def _on_gpu(runtime: RuntimeOptions) -> bool:
+    return runtime.accelerator == "gpu" or any("cuda" in name.lower() for name in runtime.providers)

@@ -1,0 +1,1 @@
+"""Read DICOM images, and write what is segmented in them as DICOM (extra ``medical``)."""
