@@ -96,6 +96,7 @@ def test_the_packaged_files_see_what_the_weights_see(
         assert (segmenter(frame).class_map == scores.nearest_class_map()).mean() >= least
 
 
+@pytest.mark.slow
 def test_the_shipped_file_reaches_its_score(camvid: Path) -> None:
     """All test images; fp32 and int8 are within 0.001 of each other on them."""
     with Segmenter(DEFAULT_FILE) as segmenter:

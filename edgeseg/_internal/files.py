@@ -97,6 +97,23 @@ def growing_path(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]
 
 
 @contextmanager
+def appending_path(path: Path) -> Iterator[None]:
+    """Keep other processes from writing a file that grows over several runs, such as a log, while the block runs.
+
+    Raises:
+        InputError: another process is writing it, or its folder cannot be written.
+    """
+    stem = _hidden_stem(path)
+    with ExitStack() as held:
+        try:
+            held.callback(_remove_empty, _make_folder(path.parent))
+            held.enter_context(exclusive(stem.with_name(stem.name + LOCK), f"'{path}'"))
+        except OSError as error:
+            raise InputError(f"folder '{path.parent}' cannot be written: {error.strerror}.") from error
+        yield
+
+
+@contextmanager
 def writing_folder(folder: Path) -> Iterator[None]:
     """Keep other processes from writing a folder whose files belong together, such as a run's, while the block runs.
 
@@ -257,7 +274,8 @@ def _remove_empty(created: list[Path]) -> None:
 def _remove_abandoned(folder: Path) -> None:
     """Remove the temporary files of processes that were killed; those of a living one have a lock that is held."""
     try:
-        names = [path.name for path in folder.iterdir()]
+        with os.scandir(folder) as entries:  # of a million files, only those that may be such
+            names = [entry.name for entry in entries if entry.name.startswith(".")]
     except PermissionError:  # a folder may be writable and not readable
         return
     for name in names:

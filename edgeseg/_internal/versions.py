@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import metadata
 
-#: Of edgeseg; ``pyproject.toml`` has the same, which a test compares.
+#: Of edgeseg, the one place: the build reads it here.
 __version__ = "0.1.0"
 
 # Packages whose module has another name.
-_MODULES = {"mnn": "MNN", "opencv-python": "cv2", "pillow": "PIL"}
+_MODULES = {"mnn": "MNN", "opencv-python": "cv2", "openslide-python": "openslide", "pillow": "PIL"}
 
 
 def module_of(package: str) -> str:

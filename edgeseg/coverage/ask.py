@@ -52,7 +52,7 @@ def accelerators(file_format: Format, names: Iterable[str] | None = None) -> tup
         InputError: a name is not known for the format, or none is.
     """
     known = ACCELERATORS[file_format]
-    if names is not None and not known:
+    if names and not known:
         raise InputError(f"there is no coverage to ask for: {WHOLE[file_format]}. Omit `accelerators`.")
     chosen = known if names is None else tuple(dict.fromkeys(_plain(file_format, name) for name in names))
     for name in chosen:

@@ -159,7 +159,8 @@ class Proof:
         entries = []
         for number, one in enumerate(self.images):
             parts = {"images": one.image_rgb, "classes": one.class_map, "margins": encode_margins(one.margins)}
-            entries += [(f"{part}/{number:02d}.png", encode_image(array)) for part, array in parts.items()]
+            for part, array in parts.items():
+                entries.append((f"{part}/{number:02d}.png", encode_image(array, smallest=True)))
         return entries
 
 

@@ -33,6 +33,9 @@ HEAVY = (
     "av",
     "MNN",
     "openvino",
+    "rasterio",
+    "tifffile",
+    "openslide",
     "edgeseg_converters",
 )
 

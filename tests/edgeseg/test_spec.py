@@ -31,6 +31,7 @@ def full_spec() -> ModelSpec:
         letterbox_rounding="floor",
         pad_value=(9, 8, 7),
         output_kind="argmax",
+        receptive_radius=(12, 16),
         provenance=Provenance(
             source="x.keras",
             precision="fp16",
@@ -53,6 +54,13 @@ def test_a_file_from_before_options_of_architectures_has_none(tiny_spec: ModelSp
     data = json.loads(tiny_spec.to_json())
     del data["provenance"]["model_options"]
     assert ModelSpec.from_json(json.dumps(data)) == tiny_spec
+
+
+def test_a_file_from_before_the_radius_was_measured_has_none(full_spec: ModelSpec) -> None:
+    data = json.loads(full_spec.to_json())
+    assert ModelSpec.from_json(json.dumps({**data, "receptive_radius": "global"})).receptive_radius == "global"
+    del data["receptive_radius"]
+    assert ModelSpec.from_json(json.dumps(data)) == full_spec.replace(receptive_radius=None)
 
 
 def test_a_newer_file_with_unknown_fields_is_read(tiny_spec: ModelSpec) -> None:
@@ -101,6 +109,10 @@ def test_text_that_is_no_spec_is_an_input_error(text: str | bytes) -> None:
         ("palette", [[0, 0, 0], [0, 0, 0], [0, 0]]),
         ("std", [1, 0, 1]),
         ("layout", "NHWC"),
+        ("receptive_radius", "large"),
+        ("receptive_radius", [3]),
+        ("receptive_radius", [-1, 3]),
+        ("receptive_radius", [3, 10**9]),
         ("fit", ["letterbox"]),
         ("provenance", []),
         ("provenance", None),
@@ -140,6 +152,7 @@ def test_a_spec_that_is_altered_anywhere_is_read_or_refused(
         ({"std": (1.0, float("nan"), 1.0)}, "std must be three numbers"),
         ({"mean": (float("inf"), 0.0, 0.0)}, "mean must be three numbers of at most 1e\\+06"),
         ({"input_size": (32, -1)}, "input_size must be"),
+        ({"receptive_radius": (3,)}, r"receptive_radius must be \(rows, columns\), 'global' or None, got \(3,\)"),
         ({"class_names": ("a", "b")}, "2 class names but 3 colors"),
         ({"class_names": ("a", "b", "a")}, "class name 'a' occurs twice"),
         ({"class_names": (), "palette": ()}, "has 0 classes; accepted: 1 to 256"),

@@ -25,6 +25,7 @@ from edgeseg.benchmark import accuracy, result, worker
 from edgeseg.benchmark.devices import benchmark_model, ssh_answers
 from edgeseg.benchmark.profile import onnx as onnx_profile
 from edgeseg.benchmark.profile import result as profile
+from edgeseg.counting import regions
 from edgeseg.datasets import classes, labelme
 from edgeseg.errors import InputError
 from edgeseg.proof import file as proof
@@ -229,7 +230,7 @@ READ: tuple[Any, ...] = (
     *(web.Greeting, web.Opened, web.Output, web.Timings, web.Head),
     *(proof._About, questions.Answers, proof_worker.Value),
     *(tuning._Version, tuning.Record),
-    *(accuracy._Entry, classes._Table, labelme._Document, gpu._Answer, trial._Answer),
+    *(accuracy._Entry, classes._Table, labelme._Document, regions._Document, gpu._Answer, trial._Answer),
     *(
         kind
         for kind in vars(ssh_answers).values()

@@ -30,6 +30,9 @@ def test_a_loaded_module_without_metadata(monkeypatch: pytest.MonkeyPatch) -> No
     assert installed_version("bare-module") == "1.2"
 
 
-def test_the_version_is_the_projects() -> None:
-    project = (Path(__file__).parents[3] / "pyproject.toml").read_text()
-    assert f'\nversion = "{versions.__version__}"\n' in project
+def test_the_version_is_in_one_place() -> None:
+    root = Path(__file__).parents[3]
+    project = (root / "pyproject.toml").read_text()
+    assert '\npath = "edgeseg/_internal/versions.py"\n' in project  # where hatchling reads it
+    assert "\nversion = " not in project
+    assert f"\nversion: {versions.__version__}\n" in (root / "CITATION.cff").read_text()  # its format has no other way

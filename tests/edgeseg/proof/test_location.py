@@ -53,6 +53,7 @@ class Corrupt(ThisMachine):
         return edited
 
 
+@pytest.mark.slow
 def test_the_op_is_named_on_the_device_of_the_verdict(proven: Path, tmp_path: Path) -> None:
     artifact = proven / "unet_mini.fp32.tflite"
     device = Corrupt(tmp_path, from_run=1)  # right on the first inference

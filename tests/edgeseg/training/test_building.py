@@ -146,6 +146,7 @@ def test_options_of_a_zoo_model_are_of_both_models_and_in_the_spec() -> None:
     assert models.spec.provenance.model_options == {"dropout": 0.4}
 
 
+@pytest.mark.slow
 def test_a_weights_file_says_the_options_of_both_models(tmp_path: Path) -> None:
     widths: dict[str, Any] = {"decoder_filters": (8, 8, 8, 8)}
     path = tmp_path / "w.weights.h5"

@@ -111,6 +111,7 @@ def test_two_workers_on_jax_that_resume_train_what_one_process_does(
         assert np.abs(np.asarray(one) - np.asarray(was)).max() > 1e-3, one.path
 
 
+@pytest.mark.slow
 def test_mirrored_variables_train_and_resume_as_plain_ones_do(
     shapes_dataset: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

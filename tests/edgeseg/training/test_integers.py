@@ -47,6 +47,7 @@ def without_time(row: Any) -> dict[str, float]:
     return {name: value for name, value in row.items() if name != "seconds"}
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_as_if_it_had_not_been_and_best_is_a_plain_model(
     trained: Path, shapes_dataset: Path, tmp_path: Path, run_until_killed: Callable[[Path, Path, int], None]
 ) -> None:

@@ -28,6 +28,7 @@ def masks(shapes_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return root
 
 
+@pytest.mark.slow
 def test_several_predictions_of_one_channel(masks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As the notes on Keras compile them: ``rmsprop``, a loss and a weight for each; the first one is flattened."""
     keras.utils.set_random_seed(0)

@@ -35,6 +35,7 @@ def open_with(name: str, weights: Path, **said: Any) -> Any:
     return load_model(name, ModelRequest(weights=weights, num_classes=CLASSES, input_size=SIZE, **said))
 
 
+@pytest.mark.slow
 def test_pooling_with_another_padding_is_refused_with_the_option(tmp_path: Path) -> None:
     small: dict[str, Any] = {"num_classes": CLASSES, "input_size": SIZE, "encoder_level": 2, "n_up": 2}
     create("resnet50_segnet", **small, pool_padding="same").save(tmp_path / "theirs.h5")
@@ -50,6 +51,7 @@ def test_pooling_with_another_padding_is_refused_with_the_option(tmp_path: Path)
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
 
 
+@pytest.mark.slow
 def test_an_output_stride_that_the_file_has_is_taken_by_a_zoo_name(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -39,7 +39,7 @@ CASES: dict[str, list[tuple[str, dict[str, Any], str, str]]] = {
 }
 applications = pytest.mark.parametrize(
     "application",
-    [pytest.param(name, marks=pytest.mark.slow if name in ("ResNet50", "Xception") else []) for name in CASES],
+    [pytest.param(name, marks=pytest.mark.slow if name != "MobileNet" else []) for name in CASES],
 )
 
 
@@ -121,6 +121,7 @@ def test_an_encoder_of_keras_2_is_taken_tensor_by_tensor(application: str, tmp_p
     path.unlink()
 
 
+@pytest.mark.slow
 def test_keras_2s_own_resnet_fills_a_trunk_named_as_in_keras_applications(tmp_path: Path) -> None:
     """And the gammas make up for the epsilon that Keras 2 had."""
     build = {"num_classes": 2, "input_size": (32, 32)}
@@ -138,6 +139,7 @@ def test_keras_2s_own_resnet_fills_a_trunk_named_as_in_keras_applications(tmp_pa
     np.testing.assert_allclose(*factors, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_hrnets_own_trunk_is_taken_from_a_model_with_other_classes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,6 +200,7 @@ def test_what_is_not_used_of_a_file_is_counted_in_one_line(mobilenet: Path) -> N
     assert line.endswith("and 6 more") and "\n" not in line
 
 
+@pytest.mark.slow
 def test_an_encoder_that_needs_an_option_says_so_or_brings_it(tmp_path: Path) -> None:
     narrow = create("deeplabv3plus_mobilenetv2", num_classes=2, input_size=(32, 32), alpha=0.25)
     narrow.save_weights(tmp_path / "narrow.weights.h5")

@@ -66,7 +66,7 @@ FAMILIES = {
     "deeplabv3plus_xception": Family(zoo("deeplabv3plus_xception", alpha=0.25, middle_units=2, filters=16), 1),
     "deeplabv3plus_mobilenetv2": Family(zoo("deeplabv3plus_mobilenetv2", alpha=0.25, filters=16), 1),
 }
-FEW = ("unet_mini", "segnet", "hrnetv2", "deeplabv3plus_mobilenetv2")
+FEW = ("unet_mini", "segnet")
 
 # --- the families in Keras 2 ---
 
@@ -203,7 +203,9 @@ def legacy(
     shutil.rmtree(folder)  # up to 360 MB
 
 
-two_families = pytest.mark.parametrize("legacy", ["unet_mini", "hrnetv2"], indirect=True)
+two_families = pytest.mark.parametrize(
+    "legacy", ["unet_mini", pytest.param("hrnetv2", marks=pytest.mark.slow)], indirect=True
+)
 
 
 def file_layer(name: str, first_number: int) -> str:

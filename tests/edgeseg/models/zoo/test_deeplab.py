@@ -23,7 +23,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "vgg16": ("deeplabv3plus_vgg16", {"filters": 16}),
     "resnet50": ("deeplabv3plus_resnet50", {"filters": 16}),
 }
-_slow = {name: [] if name in ("mobilenetv2", "tutorial") else pytest.mark.slow for name in VARIANTS}
+_slow = {name: [] if name == "mobilenetv2" else pytest.mark.slow for name in VARIANTS}
 _variants = {name: pytest.param(name, marks=marks) for name, marks in _slow.items()}
 any_size = pytest.mark.parametrize("variant", [_variants[name] for name in VARIANTS if name != "vgg16"])
 variants = pytest.mark.parametrize("variant", _variants.values())
@@ -47,6 +47,7 @@ def _head_parameters(features: int, low_level: int, classes: int) -> int:
     return aspp + conv(low_level, 48) + separable(256 + 48) + separable(256) + (256 + 1) * classes
 
 
+@pytest.mark.slow
 def test_mobilenetv2_parameters_are_those_of_keras_applications_and_a_head() -> None:
     model = create("deeplabv3plus_mobilenetv2", num_classes=21, input_size=(32, 32))
     peer = keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(32, 32, 3))
@@ -57,6 +58,7 @@ def test_mobilenetv2_parameters_are_those_of_keras_applications_and_a_head() -> 
     assert model.count_params() == ZOO["deeplabv3plus_mobilenetv2"].parameters
 
 
+@pytest.mark.slow
 def test_xception_has_the_published_parameters() -> None:
     model = create("deeplabv3plus_xception", num_classes=21, input_size=(32, 32))
     # README of Keras-inference-time-optimizer, of keras-deeplab-v3-plus (xception, 21 classes): 41,258,213.
@@ -83,6 +85,7 @@ def test_layers_have_the_names_of_the_keras_ports() -> None:
         assert head | trunk <= {layer.name for layer in _tiny(variant).layers}
 
 
+@pytest.mark.slow
 def test_batch_normalizations_have_the_epsilons_of_the_ports() -> None:
     for variant, momentum in (("mobilenetv2", 0.999), ("xception", 0.99)):
         model = _tiny(variant)
@@ -92,7 +95,9 @@ def test_batch_normalizations_have_the_epsilons_of_the_ports() -> None:
         assert {(n.epsilon, n.momentum) for n in norms if n not in head} == {(1e-3, momentum)}
 
 
-@pytest.mark.parametrize(("output_stride", "rates"), [(16, (6, 12, 18)), (8, (12, 24, 36))])
+@pytest.mark.parametrize(
+    ("output_stride", "rates"), [(16, (6, 12, 18)), pytest.param(8, (12, 24, 36), marks=pytest.mark.slow)]
+)
 def test_output_stride_trades_strides_for_dilation(output_stride: int, rates: tuple[int, ...]) -> None:
     fine = output_stride == 8
     expected = {
@@ -124,7 +129,7 @@ def test_output_stride_trades_strides_for_dilation(output_stride: int, rates: tu
 
 @pytest.mark.usefixtures("shallow")
 @any_size
-@pytest.mark.parametrize("input_size", [(64, 96), (33, 50)])
+@pytest.mark.parametrize("input_size", [pytest.param((64, 96), marks=pytest.mark.slow), (33, 50)])
 def test_any_size_works(assert_batch_is_its_images, variant: str, input_size: tuple[int, int]) -> None:
     assert_batch_is_its_images(_tiny(variant, input_size))
 
@@ -165,6 +170,7 @@ def test_logits_are_resized_with_aligned_corners(assert_resizes_aligned) -> None
     assert_resizes_aligned(_tiny("mobilenetv2"), "conv2d_1")
 
 
+@pytest.mark.slow
 def test_the_tutorials_trunk_is_that_of_keras_applications() -> None:
     inputs, low_level, features = applications_encoder((320, 320))
     assert low_level.shape == (None, 80, 80, 256)
@@ -181,6 +187,7 @@ def test_the_tutorials_trunk_is_that_of_keras_applications() -> None:
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(actual), keras.ops.convert_to_numpy(expected))
 
 
+@pytest.mark.slow
 def test_the_tutorials_model_has_plain_convolutions_and_the_same_names_every_time() -> None:
     models = [_tiny("tutorial") for _ in range(2)]
     names = [[layer.name for layer in model.layers if layer.weights] for model in models]
@@ -192,7 +199,7 @@ def test_the_tutorials_model_has_plain_convolutions_and_the_same_names_every_tim
     assert models[0].get_layer("image_pooling").output.shape == (None, 1, 2, 16)
 
 
-@pytest.mark.parametrize("output_stride", [16, 8])
+@pytest.mark.parametrize("output_stride", [16, pytest.param(8, marks=pytest.mark.slow)])
 def test_transposed_convolutions_reach_the_inputs_size(output_stride: int) -> None:
     options = {"upsampling": "transposed", "output_stride": output_stride}
     model = _tiny("mobilenetv2", (32, 64), **options)

@@ -108,6 +108,7 @@ def test_a_whole_model_says_all_the_options_itself(files: Files) -> None:
     assert not model.weights_report.notes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("files", ["keras"], indirect=True)
 def test_a_whole_model_is_compared_and_has_no_difference(files: Files) -> None:
     model, error = opened(files, files.full, **RESULT)

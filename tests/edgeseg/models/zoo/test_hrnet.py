@@ -96,6 +96,7 @@ def test_only_the_head_has_biases(w18: keras.Model) -> None:
     assert "batch_normalization_1" in {layer.name for layer in batch_norms}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("input_size", [(64, 64), (32, 96)])
 def test_works_at_sizes_that_are_not_square_too(assert_batch_is_its_images, input_size: tuple[int, int]) -> None:
     assert_batch_is_its_images(_tiny(input_size))
@@ -105,10 +106,12 @@ def test_logits_are_resized_with_aligned_corners(assert_resizes_aligned) -> None
     assert_resizes_aligned(_tiny(), "conv2d_2")
 
 
+@pytest.mark.slow
 def test_learns(assert_learns) -> None:
     assert_learns(_tiny())
 
 
+@pytest.mark.slow
 def test_round_trip(assert_round_trips) -> None:
     assert_round_trips(_tiny())
 

@@ -51,6 +51,7 @@ def test_segnet_is_the_same_under_both_index_conventions():
     np.testing.assert_array_equal(within(images, training=False), without(images, training=False))
 
 
+@pytest.mark.slow
 def test_segnet_learns_and_round_trips(assert_learns, assert_round_trips, thin):
     model = thin(create("segnet", num_classes=4, input_size=(32, 64)))
     assert_learns(model)
@@ -75,6 +76,7 @@ def test_resnet50_segnet_is_at_exactly_half_size(input_size):
     assert model.output_shape == (None, input_size[0] // 2, input_size[1] // 2, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("encoder_level", "n_up", "divisor"), [(2, 2, 2), (2, 3, 1), (3, 4, 1), (4, 4, 2), (4, 2, 8)])
 def test_resnet50_segnet_takes_other_levels(encoder_level, n_up, divisor):
     options = {"encoder_level": encoder_level, "n_up": n_up}
@@ -106,6 +108,7 @@ def test_a_size_between_strides_names_the_nearest(name):
         create(name, num_classes=3, input_size=(100, 64))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("shallow")
 def test_resnet50_segnet_learns_and_round_trips(assert_learns, assert_round_trips, assert_batch_is_its_images, thin):
     model = thin(create("resnet50_segnet", num_classes=4, input_size=(32, 64)))

@@ -20,7 +20,16 @@ from edgeseg.models.zoo.table import DEFAULT_MODEL, ZOO
 #: The two wider HRNets and the deeper ResNet are the other one's code with other numbers, and TensorFlow takes half a
 #: minute to trace them.
 TWINS = ("hrnetv2_w32", "hrnetv2_w48", "deeplabv3plus_resnet101")
-SLOW = (*TWINS, "deeplabv3plus_xception", "unet_resnet50", "resnet50_segnet", "deeplabv3plus_resnet50")
+SLOW = (
+    *TWINS,
+    "hrnetv2_w18",
+    "deeplabv3plus_mobilenetv2",
+    "segnet",
+    "deeplabv3plus_xception",
+    "unet_resnet50",
+    "resnet50_segnet",
+    "deeplabv3plus_resnet50",
+)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +99,13 @@ def test_the_default_model_is_in_the_zoo() -> None:
 
 
 @pytest.mark.usefixtures("shallow")
-@pytest.mark.parametrize("name", ["unet_mini", "mobilenet_unet", "efficientnet_lite0_unet"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "unet_mini",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("mobilenet_unet", "efficientnet_lite0_unet")),
+    ],
+)
 def test_a_step_lowers_the_loss_and_a_round_trip_changes_nothing(
     name: str,
     assert_learns: Callable[[keras.Model], None],

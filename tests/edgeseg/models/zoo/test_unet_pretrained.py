@@ -41,6 +41,7 @@ def test_parameters_are_those_of_unet_keras(name, expected, convolutions):
     assert names == [f"conv2d_{n}" for n in range(1, convolutions + 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("shallow")
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("input_size", [(64, 64), (32, 96)])
@@ -67,6 +68,7 @@ def test_a_size_between_strides_names_the_nearest(name, nearest):
         create(name, num_classes=3, input_size=(51, 64))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("shallow")
 @pytest.mark.parametrize("name", NAMES)
 def test_learns_and_round_trips(name, assert_learns, assert_round_trips, thin):

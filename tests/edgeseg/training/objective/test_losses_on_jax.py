@@ -48,6 +48,7 @@ print(json.dumps([float(value), np.asarray(gradient).tolist(), scores]))
 """
 
 
+@pytest.mark.slow
 def test_the_jax_backend_gives_the_same() -> None:
     if find_spec("jax") is None:
         pytest.skip("jax is not installed: no second backend")

@@ -200,6 +200,7 @@ np.savez(sys.argv[4], before=before, moved=moved, norm=np.asarray(model.get_laye
 """
 
 
+@pytest.mark.slow
 def test_jax_computes_the_same_and_learns(tmp_path: Path) -> None:
     pytest.importorskip("jax")
     model = model_of_all_kinds()

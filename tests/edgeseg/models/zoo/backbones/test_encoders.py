@@ -30,6 +30,7 @@ def applications_name(name):
     return f"conv{stage}_block{'abcdef'.index(block) + 1}_{number}_{'conv' if kind == 'res' else 'bn'}"
 
 
+@pytest.mark.slow
 def test_resnet50_levels_are_those_of_keras_applications():
     inputs, levels = resnet50_encoder(SIZE, pool_padding="zeros")
     ours = keras.Model(inputs, levels)
@@ -55,7 +56,9 @@ def test_resnet50_levels_are_those_of_keras_applications():
         np.testing.assert_allclose(mine, other, rtol=1e-5, atol=1e-5 * np.abs(other).max())
 
 
-@pytest.mark.parametrize("size", [(32, 64), pytest.param((416, 416), marks=pytest.mark.slow), (480, 96)])
+@pytest.mark.parametrize(
+    "size", [(32, 64), *(pytest.param(size, marks=pytest.mark.slow) for size in ((416, 416), (480, 96)))]
+)
 def test_without_pool_padding_only_f2_is_smaller(size):
     _, padded = resnet50_encoder(size, pool_padding="zeros")
     _, tutorial = resnet50_encoder(size, pool_padding="valid")
