@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +23,7 @@ from edgeseg_converters.quantization.accuracy import (
     compare,
 )
 from edgeseg_converters.quantization.domain_shift import Domain
-from edgeseg_converters.quantization.engines import FloatFile, float_file, open_engine, takes_float_files
+from edgeseg_converters.quantization.engines import Engine, FloatFile, float_file, open_engine, takes_float_files
 from edgeseg_converters.quantization.learned import LearnedLimits
 from edgeseg_converters.quantization.preparation import Preparation, prepare
 from edgeseg_converters.quantization.rescue import Rescue, rescue, sensitivity
@@ -130,6 +131,29 @@ class Quantized:
         }
 
 
+@dataclass(frozen=True)
+class _Built:
+    """An artifact before any rescue, and what it was made of."""
+
+    engine: Engine
+    data: bytes
+    accuracy: Accuracy | None
+    preparation: Preparation | None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the gate was measured and is not met."""
+        return self.accuracy is not None and not self.accuracy.passed
+
+    @property
+    def score(self) -> float:
+        """How accurate it is, for a comparison with others on the same images: mIoU, or without labels agreement."""
+        if self.accuracy is None:
+            return math.nan
+        _, mean_iou = self.accuracy.mean_iou or (math.nan, math.nan)
+        return self.accuracy.agreement if math.isnan(mean_iou) else mean_iou
+
+
 class Integers:
     """Makes the integer artifacts of one export; each float model is measured once."""
 
@@ -188,18 +212,24 @@ class Integers:
         method = settings.method or default_method(recipe.precision)
         learned = self._learned if settings.takes_learned(recipe, spec.provenance.target) else None
         watched = calibration and replace(calibration, progress=self._progress("calibrating"))
-        source, preparation = original, None
+        preparation = None
         prepared = recipe.precision == "int8" and settings.ptq_steps and takes_float_files(spec, recipe.format)
         if learned is not None:
             method, prepared = settings.method or "minmax", False  # of what has no learned range
         if calibration and prepared:
             preparation = prepare(original, spec, recipe.format, calibration, settings, progress=self._told)
-            source, method = preparation.file, preparation.method
-        engine = open_engine(source, spec, recipe.format, watched, method, frozen=frozen, learned=learned)
-        if self._told:
-            self._told("quantizing", 0, 0)
-        data = engine.build()
-        accuracy = self._measure(original, data, recipe.format)
+
+
+        def build(stage: Preparation | None) -> _Built:
+            source, used = (stage.file, stage.method) if stage else (original, method)
+            engine = open_engine(source, spec, recipe.format, watched, used, frozen=frozen, learned=learned)
+            if self._told:
+                self._told("quantizing", 0, 0)
+            data = engine.build()
+            return _Built(engine, data, self._measure(original, data, recipe.format), stage)
+
+        made = _best_stage(preparation, build)
+        engine, data, accuracy = made.engine, made.data, made.accuracy
         rescued, unrescued = None, None
         if settings.rescue and accuracy is not None and not accuracy.passed and engine.ops and calibration:
             rescued = rescue(
@@ -228,7 +258,7 @@ class Integers:
             same_indices=indices,
             domain=self._domain if calibration else None,
             method=engine.method if calibration else None,
-            preparation=preparation,
+            preparation=made.preparation,
         )
 
     def _needed(self, original: FloatFile, data: bytes, file_format: Format) -> Accuracy:
@@ -252,6 +282,17 @@ class Integers:
     def _progress(self, what: str) -> Progress | None:
         progress = self._told
         return None if progress is None else lambda done, total: progress(what, done, total)
+
+
+def _best_stage(preparation: Preparation | None, build: Callable[[Preparation | None], _Built]) -> _Built:
+    """Build with all steps; where the gate fails, with fewer, the last ones first, until it passes.
+
+    Where it never does, the most accurate file is returned. So the steps cannot cost a file its gate.
+    """
+    tried = [build(preparation)]
+    while tried[-1].failed and (last := tried[-1].preparation) and (fewer := last.without_last()):
+        tried.append(build(fewer))
+    return max(tried, key=lambda made: made.score) if tried[-1].failed else tried[-1]
 
 
 def _open(data: bytes, file_format: Format, spec: ModelSpec | None = None) -> Segmenter:

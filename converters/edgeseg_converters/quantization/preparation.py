@@ -2,7 +2,8 @@
 
 Half of a few calibration images calibrate an integer file, the other half are run by it: the share of their pixels that
 keep the float file's class says whether a step is kept. So that a rare class does not pay for a large one, the mean
-IoU of the classes with the float file's must not fall by it. The next step starts from what is kept.
+IoU of the classes with the float file's must not fall by it. The next step starts from what is kept. A few images can
+err: what made a file fail its gate, which has labels or many images, is taken back.
 """
 
 from __future__ import annotations
@@ -102,6 +103,7 @@ class Trial:
         class_gain: points of the mean IoU of the classes with the float file's that it gave; negative where it took
             some.
         kept: whether the artifact is made with it.
+        taken_back: whether it was kept until the accuracy gate failed.
         seconds: what the trial took.
     """
 
@@ -113,6 +115,7 @@ class Trial:
     after: float
     class_gain: float
     kept: bool
+    taken_back: bool = False
     seconds: float
 
     @property
@@ -125,6 +128,8 @@ class Trial:
         """Whether it was kept, and why not where that is not seen from its gain; empty where it was."""
         if self.kept:
             return ""
+        if self.taken_back:
+            return ", taken back as the gate failed"
         rare = enough(self.before, self.after)
         return ", not kept" + (f" as the mean over the classes fell by {-self.class_gain:.2f}" if rare else "")
 
@@ -138,8 +143,7 @@ class Preparation:
     """A float file that was prepared, and how.
 
     Attributes:
-        file: to quantize.
-        method: derives the ranges.
+        stages: what is quantized without steps, and with each one more that was kept.
         num_images: how many images were held out.
         plain: share of their pixels that keep their class in plain int8, in [0, 1].
         trials: of each step that was tried, in order; a model may have no place for a step.
@@ -148,12 +152,30 @@ class Preparation:
 
     __repr__ = short_repr
 
-    file: FloatFile
-    method: CalibrationMethod
+    stages: tuple[Candidate, ...]
     num_images: int
     plain: float
     trials: tuple[Trial, ...]
     seconds: float
+
+    @property
+    def file(self) -> FloatFile:
+        """The float file to quantize."""
+        return self.stages[-1].file
+
+    @property
+    def method(self) -> CalibrationMethod:
+        """What derives its ranges."""
+        return self.stages[-1].method
+
+    def without_last(self) -> Preparation | None:
+        """Return it without the last step that was kept; ``None`` where there is none."""
+        last = max((index for index, trial in enumerate(self.trials) if trial.kept), default=None)
+        if last is None:
+            return None
+        trials = list(self.trials)
+        trials[last] = dataclasses.replace(trials[last], kept=False, taken_back=True)
+        return dataclasses.replace(self, stages=self.stages[:-1], trials=tuple(trials))
 
     @property
     def share(self) -> float:
@@ -213,8 +235,8 @@ def prepare(
     """
     start = time.monotonic()
     held_out = _HeldOut(source, spec, file_format, images)
-    current = Candidate(source, settings.method or default_method(spec.provenance.precision))
-    plain = best = held_out.agreement(current)
+    stages = [Candidate(source, settings.method or default_method(spec.provenance.precision))]
+    plain = best = held_out.agreement(stages[0])
     trials = []
     for step in settings.ptq_steps:
         if settings.ptq == "best" and best.pixels >= (ENOUGH_TO_ROUND if step == "rounding" else ENOUGH):
@@ -222,7 +244,7 @@ def prepare(
         if progress:
             progress(f"trying {step}", 0, 0)
         began = time.monotonic()
-        tried = {choice: (made, held_out.agreement(made)) for choice, made in _STEPS[step](held_out, current)}
+        tried = {choice: (made, held_out.agreement(made)) for choice, made in _STEPS[step](held_out, stages[-1])}
         if not tried:
             continue
         choice = max(tried, key=lambda name: (tried[name][1].is_better_than(best), tried[name][1].pixels))
@@ -240,10 +262,10 @@ def prepare(
             )
         )
         if kept:
-            current, best = candidate, after
+            stages.append(candidate)
+            best = after
     return Preparation(
-        file=current.file,
-        method=current.method,
+        stages=tuple(stages),
         num_images=held_out.num_images,
         plain=plain.pixels,
         trials=tuple(trials),

@@ -1,4 +1,4 @@
-"""``preparation``: a step is kept where images that did not calibrate keep more of their classes."""
+"""``preparation`` and ``make``: a step is kept where images that did not calibrate keep more of their classes."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ from edgeseg_converters.images import natural_noise
 from edgeseg_converters.keras_model.freeze import freeze
 from edgeseg_converters.options import Quantization
 from edgeseg_converters.quantization import preparation
+from edgeseg_converters.quantization.accuracy import EvaluationImages
 from edgeseg_converters.quantization.engines import float_file
+from edgeseg_converters.quantization.make import Integers, QuantizationImages
 from edgeseg_converters.quantization.preparation import prepare
+from edgeseg_converters.recipes import AccuracyGate, Recipe
 
 SIZE = (32, 48)
 SPEC = (
@@ -41,8 +44,8 @@ def conv(filters: int, size: int, *, seed: int, groups: int = 1) -> layers.Layer
     )
 
 
-def uneven_channels() -> keras.Model:
-    """Three convolutions, the channels between them 100-fold apart."""
+def uneven_channels(*, swapped: bool = False) -> keras.Model:
+    """Three convolutions, the channels between them 100-fold apart; ``swapped`` has the classes in another order."""
     keras.utils.set_random_seed(0)
     inputs = keras.Input((*SIZE, 3))
     x = conv(8, 3, seed=0)(inputs)
@@ -50,7 +53,8 @@ def uneven_channels() -> keras.Model:
         kernel = 10 ** np.random.default_rng(seed).uniform(-1, 1, (1, 1, 8, 1))
         x = layers.ReLU()(layers.DepthwiseConv2D(1, depthwise_initializer=keras.initializers.Constant(kernel))(x))
         x = conv(8, 3, seed=1 if groups == 2 else 3, groups=groups)(x)
-    return keras.Model(inputs, conv(3, 1, seed=9)(x))
+    outputs = conv(3, 1, seed=9)(x)
+    return keras.Model(inputs, outputs[..., ::-1] if swapped else outputs)
 
 
 @pytest.fixture
@@ -104,3 +108,26 @@ def test_steps_are_named_in_any_order_and_nothing_else_is() -> None:
         _ = Quantization(ptq="equalizing").ptq_steps
     with pytest.raises(InputError, match="chooses the calibration method"):
         _ = Quantization(ptq="ranges", method="mse").ptq_steps
+
+
+def test_a_step_that_costs_the_gate_is_taken_back(images: CalibrationSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = float_file(freeze(uneven_channels(), SPEC), SPEC, "tflite")
+    other = float_file(freeze(uneven_channels(swapped=True), SPEC), SPEC, "tflite")
+    monkeypatch.setitem(preparation._STEPS, "bias", lambda _, made: [("", preparation._with(made, other.data))])
+    monkeypatch.setattr(preparation.Agreement, "is_better_than", lambda self, other: True)  # as chance may have it
+    made = {}
+    for least in (0.5, 0.999999):  # what plain integers with equalize pass, and what nothing passes
+        settings = Quantization(ptq="equalize,bias", method="minmax", gate=AccuracyGate(min_agreement=least))
+        evaluation = EvaluationImages(images.paths, None, "images")
+        integers = Integers(settings, QuantizationImages(images, evaluation))
+        made[least] = integers.make_of_file(source, SPEC, Recipe("tflite", "int8"))
+        assert made[least].accuracy is not None and made[least].accuracy.passed == (least == 0.5)
+    passed = made[0.5]
+    assert passed.preparation is not None
+    assert [(trial.step, trial.kept, trial.taken_back) for trial in passed.preparation.trials] == [
+        ("equalize", True, False),
+        ("bias", False, True),
+    ]
+    assert "taken back as the gate failed" in passed.preparation.sentence
+    # Where nothing passes, the most accurate file is kept: with equalize and without the step that spoils.
+    assert made[0.999999].data == passed.data
