@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgeseg.benchmark.result import Environment, LatencyResult
+from edgeseg.benchmark.result import HUGE_PAGES, Environment, LatencyResult
 
 #: 10th to 90th percentile over the median; a quiet laptop stays under 0.1, a shared machine seldom does.
 WIDE_SPREAD = 0.2
@@ -37,7 +37,7 @@ def warnings(rounds: Sequence[Sequence[float]], environment: Environment) -> lis
             f"wide spread: 80 % of the runs lie within {low * 1e3:.2f} to {high * 1e3:.2f} ms, "
             f"{100 * (high - low) / median:.0f} % of the median"
         )
-    reasons += _disagreement(rounds) + _other_work(environment)
+    reasons += _disagreement(rounds, environment) + _other_work(environment)
     if environment.governor not in ("", "performance"):
         reasons.append(
             f"the CPU governor is '{environment.governor}', not 'performance': the clock moves with the load"
@@ -50,14 +50,17 @@ def undermined(result: LatencyResult) -> list[str]:
 
     The other reasons of ``warnings`` make a result coarse; ``compare`` takes that into account.
     """
-    return _disagreement(result.by_round()) + _other_work(result.environment)
+    return _disagreement(result.by_round(), result.environment) + _other_work(result.environment)
 
 
-def _disagreement(rounds: Sequence[Sequence[float]]) -> list[str]:
+def _disagreement(rounds: Sequence[Sequence[float]], environment: Environment) -> list[str]:
     medians = [float(np.median(latencies)) for latencies in rounds]
     if max(medians) / min(medians) <= ROUNDS_APART:
         return []
-    return [f"the processes disagree: their medians go from {min(medians) * 1e3:.2f} to {max(medians) * 1e3:.2f} ms"]
+    text = f"the processes disagree: their medians go from {min(medians) * 1e3:.2f} to {max(medians) * 1e3:.2f} ms"
+    if environment.extra.get(HUGE_PAGES, "always") != "always":  # where small pages lie is chance, in each process anew
+        text += f"; {HUGE_PAGES} are '{environment.extra[HUGE_PAGES]}', and with 'always' processes agree better"
+    return [text]
 
 
 def _other_work(environment: Environment) -> list[str]:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from edgeseg._internal.versions import installed_distribution
-from edgeseg.benchmark.result import Environment
+from edgeseg.benchmark.result import HUGE_PAGES, Environment
 
 _PACKAGES = (
     "edgeseg",
@@ -23,6 +23,7 @@ _PACKAGES = (
     "tensorflow",
 )
 _CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+_HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 _THERMAL = Path("/sys/class/thermal")
 _STAT = Path("/proc/stat")
 
@@ -41,6 +42,7 @@ def environment(device: str = "local") -> Environment:
         governor=_text(_CPUFREQ),
         versions=versions(),
         date=now(),
+        extra={HUGE_PAGES: setting} if (setting := _text(_HUGE_PAGES).partition("[")[2].partition("]")[0]) else {},
     )
 
 

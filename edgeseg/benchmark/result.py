@@ -28,6 +28,9 @@ FORMAT_VERSION = 1
 #: The stages of an end-to-end run, in order.
 STAGES = ("preprocess", "inference", "postprocess")
 
+#: The name of Linux's setting in ``Environment.extra``.
+HUGE_PAGES = "transparent huge pages"
+
 #: Eleven days: what no call takes, and what a sum of many is still exact with.
 MAX_S = 1e6
 #: A nanosecond: what no call is faster than, and so a ratio of two is finite.
@@ -66,7 +69,8 @@ class Environment:
         load: share of the CPU that other work used just before, in [0, 1]; ``None`` where it cannot be read.
         versions: package to version, edgeseg among them.
         date: UTC, ``2026-01-31T12:00:00Z``.
-        extra: properties that only some devices have: the phone's model, Android version, thermal state.
+        extra: properties that only some devices have: the phone's model, Android version, thermal state, Linux's
+            transparent huge pages.
     """
 
     __repr__ = short_repr

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgeseg.benchmark.distrust import drift, warnings
-from edgeseg.benchmark.result import Environment
+from edgeseg.benchmark.result import HUGE_PAGES, Environment
 
 QUIET = Environment(device="local", machine="EPYC", system="Linux", cpus=2, governor="performance", load=0.02)
 STEADY = [(0.0100, 0.0101, 0.0102), (0.0100, 0.0101, 0.0103)]
@@ -25,6 +25,10 @@ def test_a_wide_spread() -> None:
 def test_processes_that_disagree() -> None:
     (text,) = warnings([(0.010,) * 3, (0.0115,) * 3], QUIET)
     assert text == "the processes disagree: their medians go from 10.00 to 11.50 ms"
+    for setting, hint in (("always", ""), ("madvise", "; transparent huge pages are 'madvise', and with 'always'")):
+        linux = dataclasses.replace(QUIET, extra={HUGE_PAGES: setting})
+        assert warnings([(0.010,) * 3, (0.0115,) * 3], linux)[0].startswith(f"{text}{hint}")
+        assert warnings(STEADY, linux) == []
 
 
 def test_other_work_and_a_governor_that_saves_power() -> None:

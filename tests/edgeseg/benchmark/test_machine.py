@@ -46,3 +46,11 @@ def test_the_busy_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     lines = iter(["cpu  100 0 50 1000 10 0 0 0 0 0\n", "cpu  110 0 60 1060 20 0 0 10 0 0\n"])
     monkeypatch.setattr(machine, "_text", lambda path: next(lines))
     assert machine.busy_share(0) == pytest.approx(0.3)
+
+
+def test_the_setting_of_huge_pages_is_told_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    setting = tmp_path / "enabled"
+    monkeypatch.setattr(machine, "_HUGE_PAGES", setting)
+    assert machine.environment().extra == {}  # macOS, Windows
+    setting.write_text("always [madvise] never\n")
+    assert machine.environment().extra == {"transparent huge pages": "madvise"}
