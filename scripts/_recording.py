@@ -1,7 +1,7 @@
 """Record commands in a terminal and the page that the last of them serves, as one animated WebP.
 
 The commands run in a pseudo-terminal of 92x23. One that takes long is shown faster, and its title bar says how much.
-pyte keeps the screen, Pillow draws it. The page runs in Chromium, whose camera is a street of the clip, at its own pace.
+pyte keeps the screen, Pillow draws it. The page runs in Chromium, whose camera is a street of the clip.
 """
 
 from __future__ import annotations
