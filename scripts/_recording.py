@@ -46,6 +46,8 @@ COMMANDS = (
 _ADDRESS = re.compile(rb"http://[\w.:]+")
 #: A command that takes longer is shown in this time, and a shorter frame is no frame of its own.
 _RUN_SECONDS, _SHORTEST = 2.5, 0.08
+#: Of a frame of the page; a computer that does something else makes longer ones.
+_LONGEST = 1.0
 _READ_SECONDS, _PAGE_SECONDS, _LAST_SECONDS = 2.2, 4.0, 3.0
 #: The frames of the clip that show one street, and the part of them that fills the page's stage (716x500).
 _STREET, _LEFT, _STREET_WIDTH = slice(145, 190), 190, 390
@@ -216,7 +218,8 @@ class Page:
                 break
             content = Image.fromarray(cv2.cvtColor(self._browser.screenshot(), cv2.COLOR_BGR2RGB))
             time.sleep(max(0.0, _SHORTEST - (time.monotonic() - before)))
-            self.frames.append(Shown(window(content, self._address), time.monotonic() - before))
+            seconds = min(_LONGEST, time.monotonic() - before)
+            self.frames.append(Shown(window(content, self._address), seconds))
 
     def close(self) -> None:
         """End the browser."""

@@ -86,6 +86,16 @@ def test_what_a_page_names_is_there(page: Path, check: Callable[[str, Path], Ite
     assert list(check(page.read_text(), page.parent)) == []
 
 
+def test_no_link_of_another_page_is_dead():
+    packaged = ROOT / "edgeseg" / "models" / "packaged"
+    pages = [ROOT / "CHANGELOG.md", ROOT / "examples" / "README.md", *packaged.glob("*.md")]
+    links = {page: _LINK.findall(page.read_text("utf-8")) for page in pages}
+    assert len(pages) == 4 and sum(map(len, links.values())) > 10
+    assert {
+        page.name: dead for page in pages if (dead := list(broken_links(page.read_text("utf-8"), page.parent)))
+    } == {}
+
+
 @pytest.mark.parametrize(
     ("check", "text"),
     [
