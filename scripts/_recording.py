@@ -1,7 +1,7 @@
 """Record commands in a terminal and the page that the last of them serves, as one animated WebP.
 
-The commands run in a pseudo-terminal of 92x23. One that takes long is shown faster, and its title bar says how much.
-pyte keeps the screen, Pillow draws it. The page runs in Chromium, whose camera is a street of the clip.
+The commands run in a pseudo-terminal of 92x25, and pyte keeps its screen. The page runs in Chromium, whose camera is a
+street of the clip. What takes long is shown faster, and the title bar says how much.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 from browser_live import browser_of_tests, chromium, wait, write_motion_jpeg  # noqa: E402
 
-COLUMNS, ROWS = 92, 23
-WIDTH, HEIGHT, BAR = 880, 500, 36
+COLUMNS, ROWS = 92, 25
+WIDTH, HEIGHT, BAR = 960, 580, 36
 #: Each line is typed and run; the last one serves until it is told to end.
 COMMANDS = (
     "edgeseg export --precision fp16",
@@ -44,13 +44,13 @@ COMMANDS = (
     "edgeseg web efficientnet_lite0_unet.fp16.tflite --port 8000",
 )
 _ADDRESS = re.compile(rb"http://[\w.:]+")
-#: A command that takes longer is shown in this time, and a shorter frame is no frame of its own.
-_RUN_SECONDS, _SHORTEST = 2.5, 0.08
-#: Of a frame of the page; a computer that does something else makes longer ones.
-_LONGEST = 1.0
-_READ_SECONDS, _PAGE_SECONDS, _LAST_SECONDS = 2.2, 4.0, 3.0
-#: The frames of the clip that show one street, and the part of them that fills the page's stage (716x500).
-_STREET, _LEFT, _STREET_WIDTH = slice(145, 190), 190, 390
+#: A command, the camera and the proof are shown in this time at most, and a shorter frame is no frame of its own.
+_RUN_SECONDS, _CAMERA_SECONDS, _SHORTEST = 2.5, 5.0, 0.08
+_READ_SECONDS, _LAST_SECONDS = 2.0, 3.0
+#: Images of the camera that are waited for, and for how long at most.
+_CAMERA_IMAGES, _PATIENCE = 24, 120.0
+#: The frames of the clip that show one street, and the part of them that fills the page's stage (816x600).
+_STREET, _LEFT, _STREET_WIDTH = slice(145, 190), 190, 370
 #: The page is laid out for a wider window than it is shown in.
 _SCALE = 0.8
 _FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSansMono.ttf"
@@ -82,6 +82,12 @@ def window(content: Image.Image, title: str, note: str = "") -> Image.Image:
     return image
 
 
+def faster(seconds: float, most: float) -> tuple[float, str]:
+    """Return how many times as fast something is shown that takes some seconds, and the note that says so."""
+    pace = max(1.0, seconds / most)
+    return pace, f"{pace:.0f} times as fast" if pace >= 1.5 else ""
+
+
 class Terminal:
     """A screen of text, and the images of it so far."""
 
@@ -89,7 +95,7 @@ class Terminal:
         self.frames: list[Shown] = []
         self._screen = pyte.Screen(COLUMNS, ROWS)
         self._stream = pyte.ByteStream(self._screen)
-        size = 14
+        size = 15
         self._font = ImageFont.truetype(_FONT, size)
         self._cell = (self._font.getlength("M"), size + 6)
 
@@ -107,13 +113,12 @@ class Terminal:
 
     def replay(self, output: list[tuple[bytes, float]]) -> None:
         """Show the output of a program, of which each part was seen for some seconds, in at most ``_RUN_SECONDS``."""
-        pace = max(1.0, sum(seconds for _, seconds in output) / _RUN_SECONDS)
+        pace, note = faster(sum(seconds for _, seconds in output), _RUN_SECONDS)
         due = 0.0
         for data, seconds in output:
             self._stream.feed(data)
             due += seconds / pace
             if due >= _SHORTEST:
-                note = f"{pace:.0f} times as fast" if pace >= 1.5 else ""
                 self.frames.append(Shown(window(self._drawn(), "terminal", note), due))
                 due = 0.0
         self.feed(b"", _READ_SECONDS)
@@ -165,7 +170,7 @@ def run(command: str, terminal: Terminal, folder: Path, until: re.Pattern[bytes]
     parts.append((data, 0.0))
     output = b"".join(part for part, _ in parts)
     if until is None and process.wait() != 0:
-        raise SystemExit(f"'{command}' ended with {process.returncode}:\n{output.decode()}")
+        raise SystemExit(f"'{command}' ended with {process.returncode}:\n{output[-500:].decode(errors='replace')}")
     terminal.replay(parts)
     return process, output
 
@@ -201,25 +206,36 @@ class Page:
         self._browser("Emulation.setEmulatedMedia", features=dark)
         self._browser("Page.navigate", url=self._address)
         wait(self._browser, "document.getElementById('state')?.textContent === 'Ready'")
-        self._watch("false", 0.8)
+        self._show(self._watch("true"), 0.8)
+        self.frames[-1] = Shown(self.frames[-1].image, 0.8)
         self._browser.run("document.getElementById('camera').click()")
         wait(self._browser, "['fps', 'age'].every((name) => document.getElementById(name).textContent !== '-')")
-        self._watch("false", _PAGE_SECONDS)
+        self._show(self._watch("false", _CAMERA_IMAGES), _CAMERA_SECONDS)
         self._browser.run("void document.getElementById('prove').click()")
-        self._watch("document.getElementById('proof').textContent.endsWith('.')", 20.0)
-        self._watch("false", _LAST_SECONDS)
+        self._show(self._watch("document.getElementById('proof').textContent.endsWith('.')"), _RUN_SECONDS)
+        self.frames[-1] = Shown(self.frames[-1].image, _LAST_SECONDS)
 
-    def _watch(self, until: str, seconds: float) -> None:
-        """Keep what is seen for some seconds, or until an expression is true."""
-        end = time.monotonic() + seconds
-        while not self._browser.evaluate(until):
-            before = time.monotonic()
-            if before > end:
-                break
+    def _watch(self, until: str, images: int = 0) -> list[tuple[Image.Image, float]]:
+        """Return what is seen until an expression is true, or some images have come, each with its seconds."""
+        seen: list[tuple[Image.Image, float]] = []
+        start = before = time.monotonic()
+        end = False
+        while not end:
+            end = bool(self._browser.evaluate(until)) or (0 < images <= len(seen)) or before - start > _PATIENCE
             content = Image.fromarray(cv2.cvtColor(self._browser.screenshot(), cv2.COLOR_BGR2RGB))
-            time.sleep(max(0.0, _SHORTEST - (time.monotonic() - before)))
-            seconds = min(_LONGEST, time.monotonic() - before)
-            self.frames.append(Shown(window(content, self._address), seconds))
+            now = time.monotonic()
+            if seen and content == seen[-1][0]:
+                seen[-1] = (content, seen[-1][1] + now - before)
+            else:
+                seen.append((content, now - before))
+            before = now
+        return seen
+
+    def _show(self, seen: list[tuple[Image.Image, float]], most: float) -> None:
+        """Show what was seen in at most some seconds."""
+        pace, note = faster(sum(seconds for _, seconds in seen), most)
+        for content, seconds in seen:
+            self.frames.append(Shown(window(content, self._address, note), max(_SHORTEST, seconds / pace)))
 
     def close(self) -> None:
         """End the browser."""
