@@ -1,6 +1,6 @@
-"""Take the image of a report that README shows: export the packaged model in integers, open the page, cut a part.
+"""Take the image of a report that README shows: export the packaged model in integers, cut a part of its page.
 
-It is the verdict of the integer file and the bars of its classes. The times above are often those of a busy machine, and
+It is the verdict of the integer file and the bars of its classes. The times above are those of a busy machine, and
 the images below are the data set's.
 """
 

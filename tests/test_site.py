@@ -148,6 +148,7 @@ def test_links_and_lists_are_those_of_the_site() -> None:
     )
     assert stage.as_site("```\n[a](../SECURITY.md)\n- b\n```\n", "export.md") == "```\n[a](../SECURITY.md)\n- b\n```\n"
     assert stage.as_site("[m](docs/models.md)", "contributing.md") == "[m](models.md)\n"
+    assert stage.as_site("| `--side [a\\|b]` | a \\| b |", "export.md") == "| `--side [a|b]` | a \\| b |\n"
     # Files that the site does not show; a text over two lines.
     assert stage.as_site("[the\ntest](../tests/test_site.py)", "export.md") == "the\ntest (`tests/test_site.py`)\n"
     assert stage.as_site("[`test_site.py`](../tests/test_site.py)", "export.md") == "`tests/test_site.py`\n"

@@ -22,6 +22,7 @@ import results
 ROOT = repository.ROOT
 _FENCE = re.compile(r"^(`{3,}|~{3,})")
 _LINK = re.compile(r"\[([^\[\]]*)\]\(([^)\s]+)\)")
+_CODE = re.compile(r"`[^`]+`")
 _ITEM = re.compile(r"^(?:[-*+]|\d+\.) ")
 #: Lines of mkdocs.yml that are replaced by one entry for each page.
 _GENERATED = {"GENERATED/command-line": command_line.paths, "GENERATED/modules": modules.paths}
@@ -96,6 +97,8 @@ def _as_python_markdown(line: str, lines: list[str]) -> str:
     starts_table = stripped.startswith("|") and before and not before.startswith("|")
     if starts_list or starts_table:
         lines.append("")
+    if stripped.startswith("|"):  # within code no pipe ends a cell, and a backslash would be shown
+        line = _CODE.sub(lambda match: match[0].replace("\\|", "|"), line)
     indent = len(line) - len(stripped)
     return " " * 4 + stripped if indent in (2, 3) and stripped else line
 
