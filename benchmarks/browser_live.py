@@ -16,12 +16,14 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import _shared
 import cv2
+import numpy as np
 
 from edgeseg.models.packaged_files import find_file
 from edgeseg.sources import frames
@@ -54,13 +56,11 @@ def browser_of_tests() -> Any:
 def live(artifact: Path, camera: Path, side: str, seconds: float) -> dict[str, float]:
     """Return the median of each number over some seconds, with one thread."""
     flags = ["--disable-gpu", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    if program is None:
-        raise SystemExit("no chromium on the PATH: apt install chromium")
     with tempfile.TemporaryDirectory() as folder, WebServer(Site.of([artifact]), port=0) as server:
-        motion = write_motion_jpeg(camera, Path(folder) / "camera.mjpeg")
+        images = (frame.image_rgb for frame in islice(frames([str(camera)]), 50))
+        motion = write_motion_jpeg(images, Path(folder) / "camera.mjpeg")
         profile = Path(folder) / "profile"
-        browser = browser_of_tests()(program, profile, *flags, f"--use-file-for-fake-video-capture={motion}")
+        browser = browser_of_tests()(chromium(), profile, *flags, f"--use-file-for-fake-video-capture={motion}")
         try:
             browser("Page.navigate", url=server.url)
             wait(browser, "document.getElementById('state')?.textContent === 'Ready'")
@@ -81,11 +81,19 @@ def live(artifact: Path, camera: Path, side: str, seconds: float) -> dict[str, f
     return {name: statistics.median(column) for name, column in zip(NAMES, zip(*rows, strict=True), strict=True)}
 
 
-def write_motion_jpeg(video: Path, path: Path) -> Path:
-    """Write the first 50 frames of a video as a browser's camera takes them."""
+def chromium() -> str:
+    """Return the browser's program, or end with the command that installs it."""
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        raise SystemExit("no chromium on the PATH: apt install chromium")
+    return program
+
+
+def write_motion_jpeg(images_rgb: Iterable[np.ndarray], path: Path) -> Path:
+    """Write images as a browser's camera takes them."""
     with path.open("wb") as file:
-        for frame in islice(frames([str(video)]), 50):
-            file.write(cv2.imencode(".jpg", frame.image_rgb[..., ::-1])[1].tobytes())
+        for image in images_rgb:
+            file.write(cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes())
     return path
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Segmentation:
     """The segmentation of one image.
 
-    Example:
+    Examples:
         >>> segmentation = segmenter(image_rgb)
         >>> segmentation.save("street.png", image_rgb)
         >>> image_rgb[segmentation.mask("person")] = 0

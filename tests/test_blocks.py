@@ -32,7 +32,6 @@ import numpy as np
 import pytest
 
 from edgeseg.benchmark import LatencyResult, to_json
-from edgeseg.benchmark.result import Environment
 from edgeseg.cli import main
 
 if sys.version_info >= (3, 11):
@@ -199,8 +198,8 @@ def test_all_blocks_of_a_page_run(page: Path, sandbox: Sandbox) -> None:
 class Sandbox:
     """A folder with the files that a reader has, in which the blocks of a page run one after the other."""
 
-    def __init__(self, folder: Path, data: Path, captured: pytest.CaptureFixture[str]) -> None:
-        self.folder, self._data, self._captured = folder, data, captured
+    def __init__(self, folder: Path, data: Path, result: str, captured: pytest.CaptureFixture[str]) -> None:
+        self.folder, self._data, self._result, self._captured = folder, data, result, captured
         packaged = ROOT / "edgeseg" / "models" / "packaged"
         self._given = [folder / f"efficientnet_lite0_unet.{end}" for end in ("fp16.tflite", "proof.zip")]
         for path in self._given:
@@ -290,7 +289,7 @@ class Sandbox:
         elif path.name == "crossing.json":
             path.write_text(_REGIONS)
         elif path.suffix == ".json":
-            path.write_text(to_json([_RESULT]))
+            path.write_text(self._result)
         else:
             raise ValueError(f"nothing here makes '{name}'")
 
@@ -303,35 +302,19 @@ _REGIONS = json.dumps(
     }
 )
 
-_RESULT = LatencyResult(
-    artifact="street",
-    sha256="0" * 64,
-    size_bytes=1,
-    accelerator="cpu",
-    runtime="ai-edge-litert 2.3.0",
-    num_threads=2,
-    scope="inference",
-    latencies_s=(0.03, 0.04, 0.05),
-    rounds=(3,),
-    warmup_runs=3,
-    peak_memory_bytes=5_000_000,
-    environment=Environment(
-        device="local", machine="a CPU", system="Linux x86_64", cpus=2, date="2026-01-31T12:00:00Z"
-    ),
-)
-
 
 @pytest.fixture
 def sandbox(
     tmp_path: Path,
     shapes_dataset: Path,
+    make_result: Callable[..., LatencyResult],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Sandbox]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     before = set(sys.modules)
-    yield Sandbox(tmp_path, shapes_dataset, capsys)
+    yield Sandbox(tmp_path, shapes_dataset, to_json([make_result()]), capsys)
     for name in set(sys.modules) - before:
         if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
             del sys.modules[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import runpy
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -85,6 +86,16 @@ def test_what_a_page_names_is_there(page: Path, check: Callable[[str, Path], Ite
     assert list(check(page.read_text(), page.parent)) == []
 
 
+def test_no_link_of_another_page_is_dead():
+    packaged = ROOT / "edgeseg" / "models" / "packaged"
+    pages = [ROOT / "CHANGELOG.md", ROOT / "examples" / "README.md", *packaged.glob("*.md")]
+    links = {page: _LINK.findall(page.read_text("utf-8")) for page in pages}
+    assert len(pages) == 4 and sum(map(len, links.values())) > 10
+    assert {
+        page.name: dead for page in pages if (dead := list(broken_links(page.read_text("utf-8"), page.parent)))
+    } == {}
+
+
 @pytest.mark.parametrize(
     ("check", "text"),
     [
@@ -121,6 +132,14 @@ def test_the_readme_is_short():
 def test_the_index_has_every_page():
     linked = set(_LINK.findall((ROOT / "docs" / "README.md").read_text()))
     assert {page.name for page in (ROOT / "docs").glob("*.md")} - linked == {"README.md"}
+
+
+def test_the_diagrams_are_those_of_their_script():
+    script = runpy.run_path(str(ROOT / "scripts" / "make-diagrams"))
+    for path, content in script["generated"]():
+        assert path.read_text("utf-8") == content, "run scripts/make-diagrams"
+    drawn = re.findall(r">(\w+)</text>", script["layers"]())
+    assert drawn == [name for rows in reversed(script["contracts"]().values()) for row in rows for name in row]
 
 
 def _headings(text: str) -> set[str]:

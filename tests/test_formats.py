@@ -6,6 +6,7 @@ import copy
 import json
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ import pytest
 import referencing.jsonschema
 
 from edgeseg.benchmark import LatencyResult, to_json
-from edgeseg.benchmark.result import Environment
 from edgeseg.cli import main
 
 ROOT = Path(__file__).parents[1]
@@ -86,12 +86,13 @@ def test_what_commands_print(
     command: tuple[str, ...],
     street: Path,
     shapes_dataset: Path,
+    make_result: Callable[..., LatencyResult],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     Path("DIR").symlink_to(shapes_dataset)
     if schema == "compare":
         for name in ("a.json", "b.json"):
-            Path(name).write_text(to_json([RESULT]))
+            Path(name).write_text(to_json([make_result()]))
     check(schema, printed(capsys, *command))
 
 
@@ -102,8 +103,8 @@ def test_proofs_and_specs(archive: Path) -> None:
     check("model-spec", proof["spec"])
 
 
-def test_results() -> None:
-    check("benchmark", json.loads(to_json([RESULT])))
+def test_results(make_result: Callable[..., LatencyResult]) -> None:
+    check("benchmark", json.loads(to_json([make_result()])))
 
 
 @pytest.mark.slow
@@ -140,8 +141,10 @@ def test_every_schema_is_one_and_is_listed() -> None:
         assert schema["description"]
 
 
-def test_a_value_of_another_kind_and_an_undescribed_field_are_refused() -> None:
-    right = json.loads(to_json([RESULT]))
+def test_a_value_of_another_kind_and_an_undescribed_field_are_refused(
+    make_result: Callable[..., LatencyResult],
+) -> None:
+    right = json.loads(to_json([make_result()]))
     wrong, more, less = copy.deepcopy(right), copy.deepcopy(right), copy.deepcopy(right)
     wrong["results"][0]["num_threads"] = "two"
     more["results"][0]["mood"] = "good"
@@ -149,21 +152,3 @@ def test_a_value_of_another_kind_and_an_undescribed_field_are_refused() -> None:
     for value in (wrong, more, less):
         with pytest.raises(jsonschema.ValidationError):
             check("benchmark", value)
-
-
-RESULT = LatencyResult(
-    artifact="street",
-    sha256="0" * 64,
-    size_bytes=1,
-    accelerator="cpu",
-    runtime="ai-edge-litert 2.3.0",
-    num_threads=2,
-    scope="inference",
-    latencies_s=(0.03, 0.04, 0.05),
-    rounds=(3,),
-    warmup_runs=3,
-    peak_memory_bytes=5_000_000,
-    environment=Environment(
-        device="local", machine="a CPU", system="Linux x86_64", cpus=2, date="2026-01-31T12:00:00Z"
-    ),
-)

@@ -221,7 +221,7 @@ def export(
         UnsupportedModel: the model cannot be converted; the text says why.
         VerificationFailed: the artifact disagrees with the model, or lost accuracy, by more than its gate allows.
 
-    Example:
+    Examples:
         >>> export(model, format="tflite", precision="fp16").save("model.fp16.tflite")
     """
     quantization = quantization or Quantization()
@@ -262,7 +262,7 @@ def export_all(
     Raises:
         InputError: see ``ExportOptions.check``.
 
-    Example:
+    Examples:
         >>> recipes = [Recipe("tflite", "int8"), Recipe("onnx", "int8")]
         >>> quantization = Quantization(data="data/", gate=AccuracyGate(max_drop=0.5), rescue=True)
         >>> results = list(export_all(model, spec, recipes, quantization=quantization))
@@ -276,7 +276,7 @@ class Exporter:
 
     The settings are checked when an exporter is created, so that a mistake is reported before a model is opened.
 
-    Example:
+    Examples:
         >>> exporter = Exporter([Recipe("tflite", "fp16")], options=ExportOptions(target="gpu"))
         >>> for result in exporter.run(model, spec, samples=samples):
         ...     result.save("out/")

@@ -60,7 +60,7 @@ def quantize(
         UnsupportedModel: the file has what integers do not, or the quantizer does not take it.
         VerificationFailed: the artifact disagrees with the file, or lost accuracy, by more than its gate allows.
 
-    Example:
+    Examples:
         >>> description = InputDescription(mean=(0, 0, 0), std=(255, 255, 255), class_names=("person",))
         >>> quantize("selfie.onnx", data="people/", description=description).save("out/")
     """

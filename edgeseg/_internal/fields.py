@@ -46,7 +46,7 @@ def short_repr(value: Any) -> str:
 
     Fields at their defaults are omitted; of what is large, the shape or the number of items is shown.
 
-    Example:
+    Examples:
         >>> class Result:
         ...     __repr__ = short_repr
     """

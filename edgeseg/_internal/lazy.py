@@ -27,7 +27,7 @@ def lazy_names(
         modules: the module that has each name.
         extras: the extra that brings what the module of a name imports, where a device may lack it.
 
-    Example:
+    Examples:
         >>> __getattr__, __dir__ = lazy_names(__name__, {"train": "edgeseg.training.fit"})
     """
     extras = extras or {}

@@ -40,7 +40,7 @@ _POLL_S = 0.02
 class Display:
     """Shows what a camera segments, in ten lines of a program or from the command.
 
-    Example:
+    Examples:
         >>> with Segmenter("model.tflite") as segmenter, Camera(segmenter, open_source("0")) as camera:
         ...     stats = Display(camera=camera, spec=segmenter.spec, window=Window("edgeseg")).run()
 

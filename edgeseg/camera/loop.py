@@ -96,7 +96,7 @@ class _Prepared:
 class Camera:
     """Segments the frames of a source one by one, on threads of its own.
 
-    Example:
+    Examples:
         >>> with Segmenter("model.tflite") as segmenter, Camera(segmenter, open_source("0")) as camera:
         ...     for frame in camera:
         ...         print(frame.segmentation.counts(), f"{frame.age_s * 1e3:.0f} ms old")

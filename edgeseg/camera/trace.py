@@ -40,7 +40,7 @@ _WAIT_S, _WAITING = 1.0, 500
 class Trace:
     """Appends the stages of a camera loop to a file; thread-safe. A file that cannot be written ends the trace alone.
 
-    Example:
+    Examples:
         >>> with Trace("trace.json") as trace, Camera(segmenter, source, trace=trace) as camera:
         ...     Display(camera=camera, spec=segmenter.spec).run()
 

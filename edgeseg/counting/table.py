@@ -19,7 +19,7 @@ _COMPUTED = ("=", "+", "-", "@", "\t", "\r")
 class CountsTable:
     """Appends rows to a CSV file: name, time, region, and of each class its pixels and its share.
 
-    Example:
+    Examples:
         >>> with CountsTable("counts.csv", spec) as table:
         ...     table.add("street", None, count(segmentation.class_map, spec))
 

@@ -72,7 +72,7 @@ def coverage(artifact: bytes | str | Path, accelerator: str) -> Coverage:
         InputError: the file is missing or broken, or the accelerator is not known for its format.
         BackendUnavailable: a package, or a driver for the GPU, is missing, so that it cannot be asked. Never a guess.
 
-    Example:
+    Examples:
         >>> coverage("unet_mini.fp32.tflite", "cpu").summary
         'delegated 21 of 27 nodes in 5 partitions'
     """

@@ -39,7 +39,7 @@ class Segmented(Protocol):
 class Painter:
     """Draws one view of frame after frame, each into its own memory, with buffers that are reused.
 
-    Example:
+    Examples:
         >>> paint = Painter(segmenter.spec, Look(view="blur", classes=["person"]))
         >>> paint(image_rgb, segmenter(image_rgb).class_map)
 

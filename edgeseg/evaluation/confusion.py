@@ -16,7 +16,7 @@ from edgeseg.errors import InputError
 class ConfusionMatrix:
     """Counts of (label, prediction) pairs, summed over images.
 
-    Example:
+    Examples:
         >>> matrix = ConfusionMatrix(num_classes=2, ignore_index=255)
         >>> matrix.update(np.array([[0, 1, 255]]), np.array([[0, 0, 1]]))
         >>> matrix.pixel_accuracy

@@ -120,7 +120,7 @@ class DicomImage:
     Gray values are brought to 8 bits by the window that is given, else by the file's own lookup table or first window,
     else from the smallest to the largest value of the frame. MONOCHROME1 is inverted, so that more is brighter.
 
-    Example:
+    Examples:
         >>> for number, image_rgb in DicomImage("slice.dcm", Window(40, 400)).frames():
         ...     print(number, image_rgb.shape)
 

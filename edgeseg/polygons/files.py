@@ -29,7 +29,7 @@ class _Files(Protocol):
 class PolygonFiles:
     """Writes the areas of images, one image after the other; none is kept in memory.
 
-    Example:
+    Examples:
         >>> with PolygonFiles(Path("out"), spec, PolygonOptions("coco")) as files:
         ...     for name, class_map in class_maps:
         ...         files.write(name, class_map)

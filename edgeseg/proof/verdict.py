@@ -185,7 +185,7 @@ def verify(
         BackendUnavailable: the device does not have the requested backend or accelerator.
         DeviceLost: the device went away or its process died.
 
-    Example:
+    Examples:
         >>> verdict = edgeseg.proof.verify("unet.fp16.tflite", options={"accelerator": "gpu"})
         >>> verdict.passed, verdict.agreement.worst
     """

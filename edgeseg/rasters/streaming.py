@@ -74,7 +74,7 @@ def segment_raster(
             windows exceed 2 GB.
         BackendUnavailable: rasterio is not installed.
 
-    Example:
+    Examples:
         >>> with open_raster("scene.tif") as raster:
         ...     segment_raster(segmenter, raster, "classes.tif", bands=Bands((4, 3, 2), (0, 3000)))
     """

@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[2]
 
 #: The page of the site, and the file of the repository.
 _FILES = {
+    "examples.md": "examples/README.md",
     "security.md": "SECURITY.md",
     "changelog.md": "CHANGELOG.md",
     "notice.md": "NOTICE",

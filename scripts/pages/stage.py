@@ -11,6 +11,7 @@ import posixpath
 import re
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import command_line
@@ -20,7 +21,8 @@ import results
 
 ROOT = repository.ROOT
 _FENCE = re.compile(r"^(`{3,}|~{3,})")
-_LINK = re.compile(r"(\]\()([^)\s]+)(\))")
+_LINK = re.compile(r"\[([^\[\]]*)\]\(([^)\s]+)\)")
+_CODE = re.compile(r"`[^`]+`")
 _ITEM = re.compile(r"^(?:[-*+]|\d+\.) ")
 #: Lines of mkdocs.yml that are replaced by one entry for each page.
 _GENERATED = {"GENERATED/command-line": command_line.paths, "GENERATED/modules": modules.paths}
@@ -60,15 +62,31 @@ def as_site(markdown: str, page: str) -> str:
         page: its path in the site.
     """
     lines: list[str] = []
+    for part in _parts(markdown):
+        if _FENCE.match(part[0].lstrip()):
+            lines += part
+            continue
+        for line in _LINK.sub(lambda match: _link(match[1], match[2], page), "\n".join(part)).split("\n"):
+            lines.append(_as_python_markdown(line, lines))
+    return "\n".join(lines) + "\n"
+
+
+def _parts(markdown: str) -> Iterator[list[str]]:
+    """Yield the lines of each fenced block, and those between the blocks."""
+    part: list[str] = []
     fenced = False
     for line in markdown.splitlines():
         is_fence = bool(_FENCE.match(line.lstrip()))
+        if is_fence and not fenced and part:
+            yield part
+            part = []
+        part.append(line)
+        if is_fence and fenced:
+            yield part
+            part = []
         fenced ^= is_fence
-        if not fenced and not is_fence:
-            line = _LINK.sub(lambda match: match[1] + _target(match[2], page) + match[3], line)
-            line = _as_python_markdown(line, lines)
-        lines.append(line)
-    return "\n".join(lines) + "\n"
+    if part:
+        yield part
 
 
 def _as_python_markdown(line: str, lines: list[str]) -> str:
@@ -79,6 +97,8 @@ def _as_python_markdown(line: str, lines: list[str]) -> str:
     starts_table = stripped.startswith("|") and before and not before.startswith("|")
     if starts_list or starts_table:
         lines.append("")
+    if stripped.startswith("|"):  # within code no pipe ends a cell, and a backslash would be shown
+        line = _CODE.sub(lambda match: match[0].replace("\\|", "|"), line)
     indent = len(line) - len(stripped)
     return " " * 4 + stripped if indent in (2, 3) and stripped else line
 
@@ -93,18 +113,24 @@ def _in_item(lines: list[str]) -> bool:
     return False
 
 
-def _target(link: str, page: str) -> str:
-    """Return a link as the site has it; ``page`` is the path of its page in docs/."""
+def _link(text: str, link: str, page: str) -> str:
+    """Return a link as the site has it; of a file that the site does not show, its name in the repository.
+
+    Args:
+        text: what is underlined.
+        link: where it leads from the file that the page is made of.
+        page: the path of its page in docs/.
+    """
     if "://" in link or link.startswith(("#", "mailto:")):
-        return link
+        return f"[{text}]({link})"
     name, _, heading = link.partition("#")
     # Pages of the root have the links of the root, those of docs/ the links of docs/.
     origin = repository.origin(page)
     path = posixpath.normpath(posixpath.join(posixpath.dirname(origin), name))
     where = repository.page_of(path, heading)
     if where is None:
-        return link
-    return posixpath.relpath(where, posixpath.dirname(page) or ".") + (f"#{heading}" if heading else "")
+        return f"`{path}`" if text.strip("`") in path else f"{text} (`{path}`)"
+    return f"[{text}]({posixpath.relpath(where, posixpath.dirname(page) or '.')}{'#' * bool(heading)}{heading})"
 
 
 if __name__ == "__main__":

@@ -153,7 +153,7 @@ class Report:
         domain: whether the images are of the kind that the model was trained on.
         tools: package name to version, of every tool that took part.
 
-    Example:
+    Examples:
         >>> save(Report(model="unet_mini", spec=spec, entries=entries), "unet_mini.report.html")
     """
 

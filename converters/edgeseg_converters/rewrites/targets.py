@@ -173,7 +173,7 @@ def rewrite(model: keras.Model, rules: Sequence[Rewrite] | None = None) -> Rewri
     Raises:
         UnsupportedModel: the model has no graph.
 
-    Example:
+    Examples:
         >>> smaller = rewrite(model).model
     """
     chosen = rules_for("tflite").in_order(optimize=True) if rules is None else rules

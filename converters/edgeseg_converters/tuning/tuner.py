@@ -95,7 +95,7 @@ def tune(
         UnsupportedModel: the model cannot be exported at all.
         DeviceLost: the device went away; what was done is kept.
 
-    Example:
+    Examples:
         >>> result = tune(model, "tuned", data="camvid", device="ssh:pi5")
         >>> print(result.sentence, result.command)
     """

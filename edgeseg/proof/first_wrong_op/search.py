@@ -88,7 +88,7 @@ def find_wrong_op(
         BackendUnavailable: the package that cuts the file is not installed; the device lacks what it is asked for.
         DeviceLost: the device went away.
 
-    Example:
+    Examples:
         >>> with open_device("ssh:pi5") as device:
         ...     found = find_wrong_op(
         ...         "unet.int8.tflite",

@@ -117,7 +117,7 @@ class SegmentationLoss(keras.losses.Loss):  # type: ignore[misc]  # keras has no
     Under ``tf.distribute`` each replica takes its own mean and these are averaged, as Keras does with every loss.
     ``sample_weight`` multiplies the pixels' shares of the loss without changing ``sum(w)``.
 
-    Example:
+    Examples:
         >>> model.compile("adam", SegmentationLoss("cross-entropy+dice", class_weights=[0.5, 2.0]))
     """
 

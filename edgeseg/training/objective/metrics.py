@@ -109,7 +109,7 @@ class _Matrix(_Counts):
 class MeanIoU(_Matrix):
     """Mean IoU over the classes that occur, in [0, 1]: ``ConfusionMatrix.mean_iou``; NaN before anything is counted.
 
-    Example:
+    Examples:
         >>> model.compile("adam", SegmentationLoss(), metrics=[MeanIoU(num_classes=11)])
     """
 
