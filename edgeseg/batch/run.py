@@ -12,6 +12,7 @@ from edgeseg._internal.progress import Progress
 from edgeseg.batch import ray_pipeline
 from edgeseg.batch.listing import Listing
 from edgeseg.batch.manifest import open_manifest, require_settings
+from edgeseg.batch.mirror import Mirror
 from edgeseg.batch.pool import Pool
 from edgeseg.batch.record import Record
 from edgeseg.batch.shard import Shard
@@ -33,6 +34,7 @@ class Plan:
         cluster: the cluster of Ray that does it instead.
         overwrite: begin anew where the folder has results.
         setup: called first in each process that does images; a function that can be pickled.
+        mirror: of a store, which gets what is made in ``folder``, its working copy.
     """
 
     __repr__ = short_repr
@@ -44,11 +46,16 @@ class Plan:
     cluster: ray_pipeline.Cluster | None = None
     overwrite: bool = False
     setup: Callable[[], None] | None = None
+    mirror: Mirror | None = None
 
     @property
     def manifest(self) -> Path:
         """The manifest of this shard."""
         return self.folder / f"{_STEM}{self.shard.suffix}{_SUFFIX}"
+
+    def shown(self, path: Path) -> str:
+        """Return how a file of the folder is named to a user: by its address where it goes to a store."""
+        return str(path) if self.mirror is None else self.mirror.shown(path)
 
     def require_place(self) -> None:
         """Raise ``InputError`` where the folder has other files, or results of other settings."""
@@ -103,6 +110,8 @@ def run(work: Work, images: Listing, plan: Plan, *, progress: Progress | None = 
     plan.require_place()
     with ExitStack() as held:
         manifest = held.enter_context(open_manifest(plan.manifest, plan.settings, images, overwrite=plan.overwrite))
+        if plan.mirror is not None:
+            held.enter_context(plan.mirror.keeping(plan.manifest))
         before, num_failed = sum(manifest.done), 0
         left = (images.item(index) for index in range(len(images)) if not manifest.done[index])
         if before == len(images):
@@ -119,6 +128,8 @@ def run(work: Work, images: Listing, plan: Plan, *, progress: Progress | None = 
         for number, record in enumerate(records, before + 1):
             num_failed += record.error is not None
             manifest.append(record)
+            if plan.mirror is not None:
+                plan.mirror.keep_lines(plan.manifest)
             if progress is not None:
                 progress(number, len(images))
     return Outcome(
