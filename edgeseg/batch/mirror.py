@@ -42,7 +42,7 @@ class Mirror:
         self._is_cut = False
 
     def fetch(self, name: str, *, overwrite: bool) -> None:
-        """Get the manifest of an earlier run, to go on with it; where there is none, the settings of another part.
+        """Get the manifest of an earlier run, to go on with it, and those of shards, or the settings of another one.
 
         Args:
             name: of the manifest.
@@ -53,25 +53,36 @@ class Mirror:
         """
         names = sorted(stored_in(f"{self.url}/{_PARTS}"))
         found = [match for each in names if (match := _PART.fullmatch(each))]
-        parts = {int(part[2]): f"{self.url}/{_PARTS}/{part[0]}" for part in found if part[1] == name}
+        parts = self._parts_of(name, found)
         whole = f"{self.url}/{name}"
-        own = [*parts.values(), *([whole] if has_stored(whole) else [])]
+        others = [part[1] for part in found if not int(part[2]) and part[1] != name]
         if overwrite:
-            self._stale = own
-        elif own:
-            self._assemble(self.folder / name, whole if whole in own else None, parts)
-        elif others := [part for part in found if not int(part[2])]:
-            settings = read_stored(f"{self.url}/{_PARTS}/{others[0][0]}")
-            (self.folder / others[0][1]).write_bytes(settings)
-        elif stored_in(self.url):
+            self._stale = [*parts.values(), *([whole] if has_stored(whole) else [])]
+        elif parts or has_stored(whole):
+            self._assemble(name, parts)
+            self._parts = parts
+        elif not others and stored_in(self.url):
             raise InputError(
                 f"'{masked(self.url)}' has files and no manifest of a run; give another place, or `overwrite=True` to "
                 "write among them."
             )
+        if "-of-" not in name and not overwrite:  # a run of all images takes the results of shards
+            kept = self._whole, self._kept, self._is_cut
+            for other in others:
+                self._assemble(other, self._parts_of(other, found))
+            self._whole, self._kept, self._is_cut = kept
+        elif others:
+            settings = read_stored(f"{self.url}/{_PARTS}/{others[0]}.{0:012d}")
+            (self.folder / others[0]).write_bytes(settings)
 
-    def _assemble(self, path: Path, whole: str | None, parts: dict[int, str]) -> None:
+    def _parts_of(self, name: str, found: Sequence[re.Match[str]]) -> dict[int, str]:
+        return {int(part[2]): f"{self.url}/{_PARTS}/{part[0]}" for part in found if part[1] == name}
+
+    def _assemble(self, name: str, parts: dict[int, str]) -> None:
+        """Make the working copy of a manifest."""
+        path, whole = self.folder / name, f"{self.url}/{name}"
         with open(path, "w+b") as file:
-            if whole is not None:
+            if has_stored(whole):
                 copy_stored(whole, file)
             self._whole = file.tell()
             for start, url in parts.items():
@@ -79,7 +90,7 @@ class Mirror:
                     raise InputError(f"the part before '{masked(url)}' is missing; `overwrite=True` begins anew.")
                 if start == file.tell():  # else the whole one has it
                     copy_stored(url, file)
-            self._kept, self._parts = file.tell(), parts
+            self._kept = file.tell()
             # Of a manifest that somebody brought there after a kill.
             self._is_cut = _cut_last_line(file)
         if self._is_cut and not path.stat().st_size:

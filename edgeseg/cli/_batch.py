@@ -25,6 +25,7 @@ from edgeseg.errors import InputError
 
 if TYPE_CHECKING:
     from edgeseg.batch.run import Outcome, Plan
+    from edgeseg.batch.shard import Shard
     from edgeseg.batch.storage import Place
     from edgeseg.batch.work import Work
     from edgeseg.cli._options import Results
@@ -211,6 +212,7 @@ class Done:
     """How images were done, and the names of the files that say it."""
 
     outcome: Outcome
+    shard: Shard
     manifest: str
     tables: Sequence[str]
 
@@ -230,6 +232,11 @@ class Done:
         if outcome.num_before:
             note(f"{counted(outcome.num_before, 'image')} of {outcome.num_images} had a result already")
         note(f"saved: {', '.join((self.manifest, *self.tables))}")
+        if self.shard.count > 1:
+            note(
+                f"that is shard {self.shard.number} of {self.shard.count}; the same command without --shard puts all "
+                "that are in one folder together"
+            )
         if outcome.num_failed:
             note(
                 f"edgeseg: {counted(outcome.num_failed, 'image')} of {outcome.num_images} could not be done; "
@@ -319,7 +326,7 @@ def _run(work: Work, images: Any, plan: Plan, table: str) -> Done:
     for path in tables if plan.mirror is not None else ():
         assert plan.mirror is not None
         plan.mirror.keep(path)
-    return Done(outcome, plan.shown(plan.manifest), [*map(plan.shown, tables)])
+    return Done(outcome, plan.shard, plan.shown(plan.manifest), [*map(plan.shown, tables)])
 
 
 def _settings(command: str, model: str, runtime: RuntimeOptions, description: InputDescription) -> dict[str, str]:

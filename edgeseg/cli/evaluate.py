@@ -141,7 +141,9 @@ def command(
         told = {} if done is None else done.told
         print_json({"format_version": 1, "artifact": Path(model).name, **result.to_dict(), **told})
     else:
-        _print_scores(result, f"{model} on {data.name}/{scored.split}, {counted(result.num_images, 'image')}")
+        part = "" if scoring.shard is None else f" of shard {scoring.shard}"
+        images = f"{counted(result.num_images, 'image')}{part}"
+        _print_scores(result, f"{model} on {data.name}/{scored.split}, {images}")
     return 0 if done is None else done.show()
 
 

@@ -119,6 +119,18 @@ def test_what_was_done_before_an_error_is_kept(store: dict[str, Any]) -> None:
         assert "/out/run/manifest.jsonl" not in store
 
 
+def test_a_run_of_all_images_gets_the_shards(store: dict[str, Any]) -> None:
+    for number, name in ((1, "a.png"), (2, "c.png")):
+        with running(name=f"manifest-{number}-of-2.jsonl") as shard:
+            do(shard, name)
+    with running() as whole:
+        found = [list(records(path)) for path in sorted(whole[1].folder.glob("manifest-*.jsonl"))]
+        assert [[record.name for record in each] for each in found] == [["a.png"], ["c.png"]]
+        do(whole, "b.png")
+    with running() as again:
+        assert list(again[0].done) == [0, 1, 0]
+
+
 def test_a_manifest_that_was_brought_there_with_half_a_line(store: dict[str, Any], tmp_path: Path) -> None:
     line = Record(name="a.png", size_hw=(3, 4), counts=(12, 0)).line()
     header = b'{"format_version":1,"settings":{"model":"m"}}\n'
