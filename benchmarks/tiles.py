@@ -1,6 +1,7 @@
 """Compare images that are segmented window by window with the same images segmented at once.
 
     python benchmarks/tiles.py NAME=MODEL:WINDOW:WHOLE ... --data DIR --output benchmarks/results/NAME.json
+    python benchmarks/tiles.py --table benchmarks/results/NAME.json ...           # Markdown for docs/large-images.md
 
 MODEL is what ``edgeseg export`` takes: a ``.keras`` file or the name of a packaged model. It is exported twice, at the
 size WINDOW and at WHOLE (``H,W``), as fp32 LiteRT files that give logits. Or it is an integer ``.onnx`` file of edgeseg
@@ -27,7 +28,7 @@ from typing import Any
 import cv2
 import numpy as np
 import onnx
-from _shared import THREADS, environment, write_json
+from _shared import THREADS, environment, read_json, write_json
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
@@ -167,15 +168,46 @@ def compared(name: str, small: Segmenter, large: Segmenter, images: list[NDArray
     return results
 
 
+def table(results: list[dict[str, Any]]) -> str:
+    """Return the results as a Markdown table: a row for each overlap and way that differ."""
+    lines = [
+        "| model | window, image | images | overlap | windows | put together | same class | seam | elsewhere |",
+        "|---|---|---:|---:|---:|---|---:|---:|---:|",
+    ]
+    seen = set()
+    for result in results:
+        rows, columns = result["overlap_pixels"]
+        # Without an overlap both ways are one, and a larger default is the overlap that was asked for.
+        way = result["way"] if rows or columns else "-"
+        key = (result["model"], rows, columns, way)
+        if key in seen:
+            continue
+        seen.add(key)
+        sizes = ", ".join("x".join(map(str, result[name])) for name in ("window", "whole"))
+        seam = f"{100 * result['seam']:+.2f} ± {100 * result['seam_error']:.2f} %"
+        cells = (
+            *(f"`{result['model']}`", sizes, result["images"], f"{rows}, {columns}", result["windows"], way),
+            *(f"{100 * result['same']:.3f} %", seam, f"{100 * result['changes']:.2f} %"),
+        )
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
-    """Compare every model and write the results."""
+    """Compare every model and write the results, or print the table of some."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="+", metavar="NAME=MODEL:WINDOW:WHOLE")
-    parser.add_argument("--data", required=True)
+    parser.add_argument("models", nargs="*", metavar="NAME=MODEL:WINDOW:WHOLE")
+    parser.add_argument("--data")
     parser.add_argument("--split", default="test")
     parser.add_argument("--images", type=int, default=12, help="so many, spread over the split")
-    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--table", type=Path, nargs="+", metavar="FILE", help="print the table of result files")
     arguments = parser.parse_args()
+    if arguments.table:
+        print(table([result for path in arguments.table for result in read_json(path)["results"]]))
+        return
+    if not (arguments.models and arguments.data and arguments.output):
+        parser.error("name models, --data and --output, or --table.")
     split = open_split(DataSource(root=arguments.data), arguments.split)
     chosen = np.linspace(0, len(split) - 1, arguments.images).astype(int)
     results = []

@@ -11,7 +11,8 @@ from edgeseg._internal.fields import short_repr
 from edgeseg._internal.progress import Progress
 from edgeseg.batch import ray_pipeline
 from edgeseg.batch.listing import Listing
-from edgeseg.batch.manifest import open_manifest, require_settings
+from edgeseg.batch.manifest import Manifest, open_manifest, records, require_settings, settings_of
+from edgeseg.batch.mirror import Mirror
 from edgeseg.batch.pool import Pool
 from edgeseg.batch.record import Record
 from edgeseg.batch.shard import Shard
@@ -33,6 +34,7 @@ class Plan:
         cluster: the cluster of Ray that does it instead.
         overwrite: begin anew where the folder has results.
         setup: called first in each process that does images; a function that can be pickled.
+        mirror: of a store, which gets what is made in ``folder``, its working copy.
     """
 
     __repr__ = short_repr
@@ -44,11 +46,16 @@ class Plan:
     cluster: ray_pipeline.Cluster | None = None
     overwrite: bool = False
     setup: Callable[[], None] | None = None
+    mirror: Mirror | None = None
 
     @property
     def manifest(self) -> Path:
         """The manifest of this shard."""
         return self.folder / f"{_STEM}{self.shard.suffix}{_SUFFIX}"
+
+    def shown(self, path: Path) -> str:
+        """Return how a file of the folder is named to a user: by its address where it goes to a store."""
+        return str(path) if self.mirror is None else self.mirror.shown(path)
 
     def require_place(self) -> None:
         """Raise ``InputError`` where the folder has other files, or results of other settings."""
@@ -88,7 +95,8 @@ class Outcome:
 def run(work: Work, images: Listing, plan: Plan, *, progress: Progress | None = None) -> Outcome:
     """Do what is not done yet.
 
-    Images that an earlier run could not do are tried again.
+    Images that an earlier run could not do are tried again. A run of all images takes the results of shards that are in
+    the folder, so that it puts them together.
 
     Args:
         work: what is done with an image.
@@ -103,24 +111,45 @@ def run(work: Work, images: Listing, plan: Plan, *, progress: Progress | None = 
     plan.require_place()
     with ExitStack() as held:
         manifest = held.enter_context(open_manifest(plan.manifest, plan.settings, images, overwrite=plan.overwrite))
+        if plan.mirror is not None:
+            held.enter_context(plan.mirror.keeping(plan.manifest))
+        if plan.shard.count == 1 and not plan.overwrite:
+            _take_shards(manifest, images, plan)
         before, num_failed = sum(manifest.done), 0
         left = (images.item(index) for index in range(len(images)) if not manifest.done[index])
         if before == len(images):
             _, classes = held.enter_context(work.open())  # for their names alone
-            records: Iterator[Record] = iter(())
+            found: Iterator[Record] = iter(())
         elif plan.cluster is None:
             pool = held.enter_context(Pool(work, min(plan.jobs, len(images) - before), setup=plan.setup))
-            classes, records = pool.classes, pool.records(left)
+            classes, found = pool.classes, pool.records(left)
         else:
             with work.open() as (_, classes):
                 pass  # what is wrong with the model is said here, and not by an actor that does not start
-            records = ray_pipeline.records(work, list(left), plan.cluster, setup=plan.setup)
-            held.callback(records.close)
-        for number, record in enumerate(records, before + 1):
+            found = records_of_ray = ray_pipeline.records(work, list(left), plan.cluster, setup=plan.setup)
+            held.callback(records_of_ray.close)
+        for number, record in enumerate(found, before + 1):
             num_failed += record.error is not None
             manifest.append(record)
+            if plan.mirror is not None:
+                plan.mirror.keep_lines(plan.manifest)
             if progress is not None:
                 progress(number, len(images))
     return Outcome(
         manifest=plan.manifest, classes=classes, num_images=len(images), num_before=before, num_failed=num_failed
     )
+
+
+def _take_shards(manifest: Manifest, images: Listing, plan: Plan) -> None:
+    """Add the results that shards of the same settings have to the manifest of all images."""
+    for path in sorted(plan.folder.glob(f"{_STEM}-*{_SUFFIX}")):
+        try:
+            if settings_of(path) != dict(plan.settings):
+                continue  # what `overwrite` left of another run
+        except InputError:
+            continue  # killed before its first line was whole: it has nothing
+        for record in records(path):
+            place = images.index(record.name)
+            if record.error is None and place is not None and not manifest.done[place]:
+                manifest.append(record)
+                manifest.done[place] = True

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from edgeseg._internal.fields import short_repr
 from edgeseg._internal.files import scratch_folder, write_bytes
 from edgeseg.batch.record import Item, Record, cells
-from edgeseg.batch.storage import is_stored, read_stored
+from edgeseg.batch.storage import Place, is_stored, read_stored, write_stored
 from edgeseg.choices import LabelEncoding, SavedView
 from edgeseg.datasets import Classes
 from edgeseg.datasets.labels import read_ids
@@ -68,7 +68,7 @@ class Prediction:
     Attributes:
         opener: opens the model.
         segment: segments an image.
-        folder: where drawings go, as ``NAME.VIEW.png``; ``None`` to draw nothing.
+        folder: where drawings go, as ``NAME.VIEW.png``, here or in a store; ``None`` to draw nothing.
         views: what is drawn.
         draw: draws it.
     """
@@ -77,7 +77,7 @@ class Prediction:
 
     opener: Opener
     segment: Segment = segment_whole
-    folder: Path | None = None
+    folder: Place | None = None
     views: Sequence[SavedView] = ()
     draw: Draw | None = None
 
@@ -95,10 +95,16 @@ class Prediction:
         except _ONE_IMAGE as error:
             return failed(item, error)
         for view, data in drawings:
-            assert self.folder is not None
-            # What a killed run drew of an image that is not in the manifest is drawn again.
-            write_bytes(self.folder / f"{_stem(item.name)}.{view}.png", data, overwrite=True)
+            self._save(f"{_stem(item.name)}.{view}.png", data)
         return Record(name=item.name, size_hw=_size(image_rgb), counts=tuple(segmentation.counts().values()))
+
+    def _save(self, name: str, data: bytes) -> None:
+        assert self.folder is not None
+        # What a killed run drew of an image that is not in the manifest is drawn again.
+        if isinstance(self.folder, Path):
+            write_bytes(self.folder / name, data, overwrite=True)
+        else:
+            write_stored(f"{self.folder}/{name}", data)
 
     def _drawings(self, image_rgb: NDArray[np.uint8], segmentation: Segmentation) -> Iterator[tuple[str, bytes]]:
         for view in self.views:

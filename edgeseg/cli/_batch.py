@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -24,6 +25,8 @@ from edgeseg.errors import InputError
 
 if TYPE_CHECKING:
     from edgeseg.batch.run import Outcome, Plan
+    from edgeseg.batch.shard import Shard
+    from edgeseg.batch.storage import Place
     from edgeseg.batch.work import Work
     from edgeseg.cli._options import Results
     from edgeseg.cli._tiles import TileOptions
@@ -46,15 +49,19 @@ class Many:
     jobs: int | None
     shard: str | None
     ray: str | None
-    records: Path | None
+    records: Place | None
 
-    def asked(self, sources: Sequence[str] = ()) -> bool:
-        """Return whether it is a run of many images: by an option, a list or an object store among the sources."""
+    def asked(self, places: Sequence[str] = ()) -> bool:
+        """Return whether it is a run of many images: by an option, or a list or an object store among the places."""
         options = (self.jobs, self.shard, self.ray, self.records)
-        return any(value is not None for value in options) or any(map(_is_many, sources))
+        return any(value is not None for value in options) or any(map(_is_many, places))
 
-    def plan(self, folder: Path, settings: dict[str, str], runtime: RuntimeOptions, *, overwrite: bool) -> Plan:
-        """Return where and on what the images are done."""
+    @contextmanager
+    def plan(
+        self, place: Place, settings: dict[str, str], runtime: RuntimeOptions, *, overwrite: bool
+    ) -> Iterator[Plan]:
+        """Yield where and on what the images are done; the block has the folder, which may be a copy of a store's."""
+        from edgeseg.batch.mirror import mirrored
         from edgeseg.batch.pool import default_jobs
         from edgeseg.batch.ray_pipeline import Cluster
         from edgeseg.batch.run import Plan
@@ -64,8 +71,8 @@ class Many:
         cluster = None
         if self.ray is not None:
             cluster = Cluster(address=self.ray, actors=self.jobs, num_threads=threads, num_gpus=int(on_gpu))
-        return Plan(
-            folder=folder,
+        plan = Plan(
+            folder=Path(place),
             settings=settings,
             shard=Shard() if self.shard is None else Shard.parse(self.shard),
             jobs=self.jobs or (1 if on_gpu else default_jobs(threads)),
@@ -73,6 +80,12 @@ class Many:
             overwrite=overwrite,
             setup=quiet_native_logs,
         )
+        if isinstance(place, Path):
+            yield plan
+            return
+        with mirrored(place) as mirror:
+            mirror.fetch(plan.manifest.name, overwrite=overwrite)
+            yield dataclasses.replace(plan, folder=mirror.folder, mirror=mirror)
 
 
 def _is_many(source: str) -> bool:
@@ -98,9 +111,9 @@ OPTIONS = (
     ),
     click.option(
         "--records",
-        type=_options.FOLDER,
-        metavar="DIR",
-        help="Folder for the manifest and the tables; a run that was killed goes on there.",
+        type=_options.PlaceType(),
+        metavar="DIR|URL",
+        help="Folder for the manifest and the tables, here or in a store; a run that was killed goes on there.",
         show_default="that of --save",
     ),
 )
@@ -138,9 +151,7 @@ def predict(
     from edgeseg.batch.listing import Images
     from edgeseg.batch.work import Prediction
 
-    folder = None if drawing.save is None else Path(drawing.save)
-    if folder is not None and folder.suffix and not folder.is_dir():
-        raise InputError(f"--save {folder}: many images go into a folder; type --save {folder.with_suffix('')}/.")
+    folder = None if drawing.save is None else _folder(drawing.save)
     place = many.records or folder or free_place("predict")
     chosen, sources = _artifacts.split_sources(arguments)
     artifact = _artifacts.artifact_or_default(chosen)
@@ -153,54 +164,90 @@ def predict(
         "views": ", ".join(views) or "none",
         "look": repr(drawing.look) if views else "none",
     }
-    plan = many.plan(place, settings, runtime, overwrite=results.overwrite)
     opener = functools.partial(_opened, artifact, runtime, description, drawing if views else None)
     work = Prediction(opener=opener, segment=tiles.segment, folder=folder, views=views, draw=drawing.draw)
-    outcome, tables = _run(work, Images(sources, plan.shard), plan, "counts")
-    if results.as_json:
-        told = {"num_images": outcome.num_images, **_told(outcome, tables)}
-        print_json({"format_version": 1, "artifact": artifact, **told})
-    elif count:
-        _show_totals(outcome)
-    return _show(outcome, tables)
+    with many.plan(place, settings, runtime, overwrite=results.overwrite) as plan:
+        done = _run(work, Images(sources, plan.shard), plan, "counts")
+        if results.as_json:
+            told = {"num_images": done.outcome.num_images, **done.told}
+            print_json({"format_version": 1, "artifact": artifact, **told})
+        elif count:
+            _show_totals(done.outcome)
+    return done.show()
+
+
+def _folder(save: str) -> Place:
+    """Return the folder that ``--save`` names; refuse a file."""
+    from edgeseg.batch.storage import place_of
+    from edgeseg.imaging import IMAGE_SUFFIXES
+    from edgeseg.sources.video import VIDEO_SUFFIXES
+
+    place = place_of(save)
+    if isinstance(place, Path):
+        is_file = place.suffix and not place.is_dir()
+    else:
+        is_file = PurePosixPath(place).suffix.lower() in {*IMAGE_SUFFIXES, *VIDEO_SUFFIXES}
+    if is_file:
+        raise InputError(f"--save {save}: many images go into a folder; type --save {save.rpartition('.')[0]}/.")
+    return place
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scoring(Many):
     """What is asked of a run of ``evaluate``, and where its scores go."""
 
-    save: Path | None
+    save: Place | None
 
     def plan_of(
         self, model: str, opened: tuple[RuntimeOptions, InputDescription], tiles: TileOptions, *, overwrite: bool
-    ) -> Plan:
-        """Return where and on what a split is scored."""
+    ) -> AbstractContextManager[Plan]:
+        """Return the context of where and on what a split is scored."""
         place = self.records or self.save or free_place("evaluate")
         settings = {**_settings("evaluate", model, *opened), "tiles": repr(tiles)}
         return self.plan(place, settings, opened[0], overwrite=overwrite)
 
 
 @dataclass(frozen=True)
-class Evaluated:
-    """The scores of a split, and how its images were done."""
+class Done:
+    """How images were done, and the names of the files that say it."""
 
-    result: EvaluationResult
     outcome: Outcome
-    tables: Sequence[Path]
+    shard: Shard
+    manifest: str
+    tables: Sequence[str]
 
     @property
     def told(self) -> dict[str, Any]:
         """What ``--json`` has of the run."""
-        return _told(self.outcome, self.tables)
+        return {
+            "num_before": self.outcome.num_before,
+            "num_failed": self.outcome.num_failed,
+            "manifest": self.manifest,
+            "tables": [*self.tables],
+        }
 
     def show(self) -> int:
         """Say what was done; return the exit status."""
-        return _show(self.outcome, self.tables)
+        outcome = self.outcome
+        if outcome.num_before:
+            note(f"{counted(outcome.num_before, 'image')} of {outcome.num_images} had a result already")
+        note(f"saved: {', '.join((self.manifest, *self.tables))}")
+        if self.shard.count > 1:
+            note(
+                f"that is shard {self.shard.number} of {self.shard.count}; the same command without --shard puts all "
+                "that are in one folder together"
+            )
+        if outcome.num_failed:
+            note(
+                f"edgeseg: {counted(outcome.num_failed, 'image')} of {outcome.num_images} could not be done; "
+                f"{self.tables[0]} says why, and the same command tries them again."
+            )
+        return 1 if outcome.num_failed else 0
 
 
 def evaluate(
     opener: Callable[[Classes], Segmenter], data: DataSource, split: str, plan: Plan, tiles: TileOptions
-) -> Evaluated:
+) -> tuple[EvaluationResult, Done]:
     """Score a split of many images.
 
     Args:
@@ -209,6 +256,9 @@ def evaluate(
         split: its name.
         plan: where and on what.
         tiles: how images are cut into windows.
+
+    Returns:
+        The scores, and how the images were done.
     """
     from edgeseg.batch.labeled import open_labeled
     from edgeseg.batch.listing import Pairs
@@ -220,30 +270,36 @@ def evaluate(
     work = Evaluation(
         opener=opened, classes=dataset.classes, label_encoding=dataset.label_encoding, segment=tiles.segment
     )
-    outcome, tables = _run(work, Pairs(dataset.pairs, plan.shard), plan, "scores")
-    return Evaluated(evaluation(outcome.manifest, dataset.classes), outcome, tables)
+    done = _run(work, Pairs(dataset.pairs, plan.shard), plan, "scores")
+    return evaluation(done.outcome.manifest, dataset.classes), done
 
 
-def _told(outcome: Outcome, tables: Sequence[Path]) -> dict[str, Any]:
-    return {
-        "num_before": outcome.num_before,
-        "num_failed": outcome.num_failed,
-        "manifest": str(outcome.manifest),
-        "tables": [str(path) for path in tables],
-    }
+@contextmanager
+def scores_in(place: Place, *, overwrite: bool) -> Iterator[Callable[[EvaluationResult, str], list[str]]]:
+    """Yield what saves the scores of a split, with a title, in a folder or a store, and returns the files' names.
 
+    Raises:
+        BackendUnavailable: matplotlib is not installed.
+        InputError: a file exists and ``overwrite`` is false, or the place cannot be written.
+    """
+    from edgeseg.batch.mirror import mirrored
+    from edgeseg.evaluation.files import NAMES, require_room, save_evaluation
 
-def _show(outcome: Outcome, tables: Sequence[Path]) -> int:
-    """Say what was done; return the exit status."""
-    if outcome.num_before:
-        note(f"{counted(outcome.num_before, 'image')} of {outcome.num_images} had a result already")
-    note(f"saved: {', '.join(map(str, (outcome.manifest, *tables)))}")
-    if outcome.num_failed:
-        note(
-            f"edgeseg: {counted(outcome.num_failed, 'image')} of {outcome.num_images} could not be done; {tables[0]} "
-            "says why, and the same command tries them again."
-        )
-    return 1 if outcome.num_failed else 0
+    if isinstance(place, Path):
+        require_room(place, overwrite=overwrite)
+        yield lambda result, title: [*map(str, save_evaluation(result, place, title=title, overwrite=overwrite))]
+        return
+    with mirrored(place) as mirror:
+        require_room(mirror.folder, overwrite=True)
+        mirror.require_room(NAMES, overwrite=overwrite)
+
+        def save(result: EvaluationResult, title: str) -> list[str]:
+            paths = save_evaluation(result, mirror.folder, title=title)
+            for path in paths:
+                mirror.keep(path)
+            return [*map(mirror.shown, paths)]
+
+        yield save
 
 
 def _show_totals(outcome: Outcome) -> None:
@@ -259,14 +315,18 @@ def _show_totals(outcome: Outcome) -> None:
     print_table(["Class", ">Pixels", ">Share"], rows)
 
 
-def _run(work: Work, images: Any, plan: Plan, table: str) -> tuple[Outcome, list[Path]]:
+def _run(work: Work, images: Any, plan: Plan, table: str) -> Done:
     from edgeseg.batch.results import save_tables
     from edgeseg.batch.run import run
 
     with progress("doing images") as update:
         outcome = run(work, images, plan, progress=update)
     stem = plan.folder / f"{table}{plan.shard.suffix}"
-    return outcome, save_tables(plan.manifest, stem, outcome.classes, scored=table == "scores")
+    tables = save_tables(plan.manifest, stem, outcome.classes, scored=table == "scores")
+    for path in tables if plan.mirror is not None else ():
+        assert plan.mirror is not None
+        plan.mirror.keep(path)
+    return Done(outcome, plan.shard, plan.shown(plan.manifest), [*map(plan.shown, tables)])
 
 
 def _settings(command: str, model: str, runtime: RuntimeOptions, description: InputDescription) -> dict[str, str]:

@@ -132,6 +132,21 @@ CLASSES_HELP = f"Class names: A,B,C, a file of names, classes.json, or {', '.joi
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
 
+
+class PlaceType(click.Path):
+    """A folder that a command writes, a ``Path``, or the address of one in a store, a text."""
+
+    def __init__(self) -> None:
+        super().__init__(file_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse; refuse an address that cannot be written."""
+        from edgeseg.batch.storage import place_of
+
+        place = place_of(value) if isinstance(value, str) else value
+        return super().convert(place, param, ctx) if isinstance(place, Path) else place
+
+
 imgsz = click.option("--imgsz", type=SizeType(), help="Input size in pixels.", show_default="the model's own")
 mean = click.option("--mean", type=TripleType(), help="Subtracted from pixels in [0, 255]; for a model without spec.")
 std = click.option("--std", type=TripleType(), help="What the difference is divided by.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -81,9 +82,9 @@ class _Scored:
     *_batch.OPTIONS,
     click.option(
         "--save",
-        type=_options.FOLDER,
-        metavar="DIR",
-        help="Folder for confusion_matrix.csv and .png and per_class.csv.",
+        type=_options.PlaceType(),
+        metavar="DIR|URL",
+        help="Folder, here or in a store, for confusion_matrix.csv and .png and per_class.csv.",
     ),
 )
 @_options.results
@@ -100,46 +101,50 @@ def command(
     """Run ``edgeseg evaluate``."""
     from edgeseg.datasets import open_split
     from edgeseg.evaluation.evaluate import evaluate
-    from edgeseg.evaluation.files import require_room, save_evaluation
 
     quiet_native_logs()
-    plan, save = None, scoring.save
-    if scoring.asked([data.root]):
-        model = _artifacts.artifact_or_default(model)
-        plan = scoring.plan_of(model, (runtime, description), scored.tile_options, overwrite=results.overwrite)
-    # A run that goes on writes the scores of all images in place of those of some.
-    overwrite = results.overwrite or (plan is not None and plan.manifest.exists())
-    if save is not None:
-        require_room(save, overwrite=overwrite)
-    run: _batch.Evaluated | None = None
-    if plan is not None:
-        assert model is not None
-        opener = partial(_open, model, keras_file, runtime, description)
-        run = _batch.evaluate(opener, data, scored.split, plan, scored.tile_options)
-        result = run.result
-    else:
-        dataset = open_split(data, scored.split)
-        model = _artifacts.artifact_or_default(model)
-        with (
-            progress_of_steps(f"opening {model}") as update,
-            _open(model, keras_file, runtime, description, dataset.classes) as segmenter,
-        ):
-            result = evaluate(
-                segmenter,
-                dataset,
-                tiles=scored.tiles,
-                overlap=scored.overlap,
-                progress=partial(update, f"evaluating {model}"),
+    done: _batch.Done | None = None
+    with ExitStack() as held:
+        plan = None
+        if scoring.asked([data.root, str(scoring.save or "")]):
+            model = _artifacts.artifact_or_default(model)
+            opened_by = runtime, description
+            plan = held.enter_context(
+                scoring.plan_of(model, opened_by, scored.tile_options, overwrite=results.overwrite)
             )
-    if save is not None:
-        saved = save_evaluation(result, save, title=f"{model} on {data.name}/{scored.split}", overwrite=overwrite)
-        note(f"saved: {', '.join(map(str, saved))}")
+        # A run that goes on writes the scores of all images in place of those of some.
+        overwrite = results.overwrite or (plan is not None and plan.manifest.exists())
+        save = None
+        if scoring.save is not None:
+            save = held.enter_context(_batch.scores_in(scoring.save, overwrite=overwrite))
+        if plan is not None:
+            assert model is not None
+            opener = partial(_open, model, keras_file, runtime, description)
+            result, done = _batch.evaluate(opener, data, scored.split, plan, scored.tile_options)
+        else:
+            dataset = open_split(data, scored.split)
+            model = _artifacts.artifact_or_default(model)
+            with (
+                progress_of_steps(f"opening {model}") as update,
+                _open(model, keras_file, runtime, description, dataset.classes) as segmenter,
+            ):
+                result = evaluate(
+                    segmenter,
+                    dataset,
+                    tiles=scored.tiles,
+                    overlap=scored.overlap,
+                    progress=partial(update, f"evaluating {model}"),
+                )
+        if save is not None:
+            note(f"saved: {', '.join(save(result, f'{model} on {data.name}/{scored.split}'))}")
     if results.as_json:
-        told = {} if run is None else run.told
+        told = {} if done is None else done.told
         print_json({"format_version": 1, "artifact": Path(model).name, **result.to_dict(), **told})
     else:
-        _print_scores(result, f"{model} on {data.name}/{scored.split}, {counted(result.num_images, 'image')}")
-    return 0 if run is None else run.show()
+        part = "" if scoring.shard is None else f" of shard {scoring.shard}"
+        images = f"{counted(result.num_images, 'image')}{part}"
+        _print_scores(result, f"{model} on {data.name}/{scored.split}, {images}")
+    return 0 if done is None else done.show()
 
 
 def _open(

@@ -258,7 +258,7 @@ def _frames(
     click.option(
         "--save",
         metavar="FILE|DIR",
-        help="FILE.png for one image, FILE.mp4 for a film, or a folder for drawn images.",
+        help="FILE.png for one image, FILE.mp4 for a film, or a folder for drawn images, here or in a store.",
         show_default="runs/predict, runs/predict2, ...; none where another result is asked for",
     ),
     click.option(
@@ -302,7 +302,7 @@ def command(
     quiet_native_logs()
     tiles = frames.tiles
     records.check(as_json=results.as_json)
-    if many.asked(arguments):
+    if many.asked([*arguments, drawing.save or ""]):
         if frames != replace(_NO_FRAMES, tiles=tiles):
             raise InputError("--start-frame, --vid-stride, --max-frames and --window are not for many images.")
         tiles.require_images()

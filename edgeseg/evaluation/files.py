@@ -21,7 +21,8 @@ from edgeseg._internal.text import printable
 from edgeseg.errors import missing_extra
 from edgeseg.evaluation.evaluate import EvaluationResult
 
-_NAMES = ("confusion_matrix.csv", "confusion_matrix.png", "per_class.csv")
+#: The files.
+NAMES = ("confusion_matrix.csv", "confusion_matrix.png", "per_class.csv")
 
 # With more classes than this the cells are too small for numbers.
 _MOST_NUMBERS = 24
@@ -36,7 +37,7 @@ def require_room(folder: Path, *, overwrite: bool) -> None:
     """
     if find_spec("matplotlib") is None:
         raise missing_extra("edgeseg evaluate --save", "charts")
-    for name in _NAMES:
+    for name in NAMES:
         refuse_existing(folder / name, overwrite=overwrite)
     require_writable_folder(folder)
 
@@ -75,7 +76,7 @@ def save_evaluation(
         scores = [scores[name] for scores in per_class.values()]
         table.append([name, *("" if math.isnan(s) else f"{s:.6f}" for s in scores), labeled, predicted])
     image = _image(counts, [printable(name) for name in names], printable(title))
-    paths = tuple(folder / name for name in _NAMES)
+    paths = tuple(folder / name for name in NAMES)
     write_text(paths[0], csv_text(matrix), overwrite=overwrite)
     write_bytes(paths[1], image, overwrite=overwrite)
     write_text(paths[2], csv_text(table), overwrite=overwrite)

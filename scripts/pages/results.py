@@ -21,6 +21,12 @@ TABLES = (
     ),
     ("What converts", "constructs", ("constructs-x86_64-2026-11-29",), "constructs.md"),
     ("MNN and OpenVINO", "formats", ("formats-x86_64-2026-11-30",), "verification.md"),
+    (
+        "Windows of large images",
+        "tiles",
+        ("tiles-x86_64-2026-12-01", "tiles-deeplab-x86_64-2026-12-01"),
+        "large-images.md",
+    ),
     ("In the browser", "browser", ("browser-x86_64-2026-11-30",), "web.md"),
 )
 

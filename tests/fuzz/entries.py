@@ -42,6 +42,65 @@ def pth(case: Case) -> int:
     return 0
 
 
+def manifest(case: Case) -> int:
+    """Go on with the manifest of a run and make its tables; the command does it beside processes that do images."""
+    from edgeseg._internal.files import scratch_folder
+    from edgeseg.batch.manifest import open_manifest
+    from edgeseg.batch.mirror import Mirror
+    from edgeseg.batch.results import evaluation, save_tables, totals
+    from edgeseg.batch.storage import write_stored
+    from edgeseg.cli import _fail
+    from edgeseg.datasets import Classes
+    from edgeseg.errors import EdgesegError
+
+    palette = ((70, 70, 70), (210, 50, 40), (40, 60, 210))
+    classes = Classes(names=("wall", "red", "blue"), palette=palette, ignore_index=255)
+    try:
+        with scratch_folder() as scratch:
+            folder = Path("out")
+            if case.command[0] == "store":
+                for path in Path("parts").iterdir():
+                    write_stored(f"memory://out/parts/{path.name}", path)
+                folder = scratch
+                mirror = Mirror("memory://out", folder)
+                mirror.fetch("manifest.jsonl", overwrite=False)
+            path = folder / "manifest.jsonl"
+            with open_manifest(path, RUN_SETTINGS, _Names(("a.png", "bad.png"))):
+                if case.command[0] == "store":
+                    with mirror.keeping(path):
+                        pass
+            save_tables(path, scratch / "scores", classes.names, scored=True)
+            evaluation(path, classes).to_dict()
+            totals(path, 3)
+    except EdgesegError as error:
+        return _fail(str(error), 2)
+    return 0
+
+
+#: Of the run that goes on.
+RUN_SETTINGS = {"command": "evaluate", "model": "model.tflite"}
+
+
+class _Names(tuple[str, ...]):
+    def index(self, name: str) -> int | None:  # type: ignore[override]
+        return super().index(name) if name in self else None
+
+
+def image_list(case: Case) -> int:
+    """List the images that a list names."""
+    from edgeseg.batch.listing import Images
+    from edgeseg.cli import _fail
+    from edgeseg.errors import EdgesegError
+
+    try:
+        images = Images(case.command)
+        for index in range(len(images)):
+            assert images.index(images.item(index).name) == index
+    except EdgesegError as error:
+        return _fail(str(error), 2)
+    return 0
+
+
 def page(case: Case) -> int:
     """Send requests to a page, and then one that must be answered."""
     import numpy as np
@@ -67,7 +126,13 @@ def page(case: Case) -> int:
     return 0
 
 
-ENTRIES: dict[str, Callable[[Case], int]] = {"edgeseg": command_line, "pth": pth, "page": page}
+ENTRIES: dict[str, Callable[[Case], int]] = {
+    "edgeseg": command_line,
+    "pth": pth,
+    "page": page,
+    "manifest": manifest,
+    "list": image_list,
+}
 
 
 def _serve(data: bytes) -> int:

@@ -116,6 +116,11 @@ def test_shards_are_scored_together_as_one_process_does(labeled: Callable, tmp_p
     assert sum(part.num_images for part in parts) == alone.num_images == 11
     assert (sum(part.matrix.counts for part in parts) == alone.matrix.counts).all()
     assert alone.nearest is None and not any(part.nearest for part in parts)  # the file gives class ids
+    # A run of all images puts the shards together: what failed is tried again.
+    plan = Plan(folder=folder, settings={"model": "m"})
+    outcome = run(work, Pairs(split.pairs), plan)
+    assert (outcome.num_images, outcome.num_before, outcome.num_failed) == (12, 11, 1)
+    assert (evaluation(plan.manifest, split.classes).matrix.counts == alone.matrix.counts).all()
     (table, *_) = save_tables(folder / "manifest-1-of-2.jsonl", folder / "scores-1-of-2", NAMES, scored=True)
     with open(table, newline="") as file:
         rows = list(csv.DictReader(file))

@@ -71,6 +71,26 @@ def test_evaluate_gives_the_scores_of_one_after_the_other(here: Path, capsys: py
     assert (here / "scores" / "confusion_matrix.csv").is_file()
 
 
+def test_scores_go_to_a_store(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = pytest.importorskip("fsspec").filesystem("memory")
+    many = ["evaluate", MODEL, "--data", "data", "--jobs", "1", "--save", "memory://scores/a", "--json"]
+    try:
+        assert main(many) == 0
+        first = json.loads(capsys.readouterr().out)
+        assert first["manifest"] == "memory://scores/a/manifest.jsonl"
+        assert first["tables"][0] == "memory://scores/a/scores.csv"
+        assert main(many) == 0
+        assert json.loads(capsys.readouterr().out) == {**first, "num_before": 4}
+        files = {name.removeprefix("/scores/a/") for name in store.store if name.startswith("/scores/a/")}
+        names = ("confusion_matrix.csv", "confusion_matrix.png", "manifest.jsonl", "per_class.csv", "scores.csv")
+        assert files >= {*names, "parts/manifest.jsonl.000000000000"}
+        assert main([*many, "--shard", "1/2"]) == 2
+        assert "'memory://scores/a/confusion_matrix.csv' exists; give --overwrite or" in capsys.readouterr().err
+        assert sorted(path.name for path in here.iterdir()) == ["data"]
+    finally:
+        store.rm("/scores", recursive=True)
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -79,6 +99,9 @@ def test_evaluate_gives_the_scores_of_one_after_the_other(here: Path, capsys: py
         (("--jobs", "1", "--max-frames", "3"), "--max-frames and --window are not for many images"),
         (("--jobs", "1", "--save", "out.mp4"), "many images go into a folder; type --save out/."),
         (("s3://bucket/images",), "s3fs"),
+        (("--save", "s3://bucket/out.png"), "many images go into a folder; type --save s3://bucket/out/."),
+        (("--jobs", "1", "--save", "https://host/out"), "'https://host/out' is no place for results; accepted"),
+        (("--records", "ftp://host/out"), "'ftp://host/out' is no place for results; accepted: a folder, or"),
         (("--jobs", "1", "clip.mp4"), "is a video, whose frames go in order; omit --jobs, --shard and the like"),
     ],
 )

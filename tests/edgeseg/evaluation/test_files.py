@@ -74,7 +74,7 @@ def test_files_are_kept_unless_they_may_be_replaced(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"confusion_matrix\.csv' exists; give `overwrite=True`"):
         save_evaluation(ONE, tmp_path)
     save_evaluation(ONE, tmp_path, overwrite=True)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(evaluation_files._NAMES)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(evaluation_files.NAMES)
 
 
 def test_without_matplotlib_one_line_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
