@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeseg._internal.text import counted
+from edgeseg.cli import _options
 from edgeseg.cli._terminal import note, print_json, print_table, progress_of_steps
 from edgeseg.errors import InputError
 
@@ -27,22 +28,6 @@ TILES = ("tiles", "overlap")
 RASTER_TILES = (*TILES, "bands", "band_range")
 
 _GEOTIFF = (".tif", ".tiff")
-
-
-class NumbersType(click.ParamType[tuple[float, ...]]):
-    """``0,3000``: numbers with commas between."""
-
-    def __init__(self, name: str, kind: type[int] | type[float]) -> None:
-        self.name, self._kind = name, kind
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
-        """Parse; any value but numbers is a usage error."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            return tuple(self._kind(number) for number in str(value).split(","))
-        except ValueError:
-            self.fail(f"'{value}' is not {self.name}: numbers with commas between.", param, ctx)
 
 
 @dataclass(frozen=True)
@@ -115,18 +100,8 @@ TILES_OPTIONS = (
 #: Those, and what is read of a raster.
 RASTER_OPTIONS = (
     *TILES_OPTIONS,
-    click.option(
-        "--bands",
-        type=NumbersType("R,G,B", int),
-        help="Bands of a raster that are red, green and blue, from 1.",
-        show_default="the three that there are",
-    ),
-    click.option(
-        "--band-range",
-        type=NumbersType("LOW,HIGH", float),
-        help="Values of a raster that become 0 and 255, for all three or for each.",
-        show_default="bytes as they are",
-    ),
+    _options.bands,
+    _options.band_range,
 )
 
 
@@ -165,7 +140,7 @@ def predict_raster(
         open_raster(source) as raster,
         open_segmenter(artifact, *opened_by) as segmenter,
     ):
-        bands.of(raster)  # refuses what does not fit before the first window
+        bands.of(raster, segmenter.spec)  # refuses what does not fit before the first window
         result = segment_raster(
             segmenter,
             raster,
