@@ -57,8 +57,8 @@ class Bands:
         if limits is not None and self.band_range is None and max(limits[1::2]) > _highest(raster.dtype):
             raise InputError(
                 f"'{raster.name}' has values of {raster.dtype}, and the ModelSpec of '{spec.name}' says that "
-                f"{max(limits[1::2]):g} is the brightest: give `band_range`, such as `band_range=(0, 255)` for bytes as "
-                "they are."
+                f"{max(limits[1::2]):g} is the brightest: give `band_range`, such as `band_range=(0, 255)` for bytes "
+                "as they are."
             )
         if bands is not None and (limits is not None or raster.dtype == "uint8"):
             return Bands(bands, limits)

@@ -100,7 +100,10 @@ def test_the_spec_of_a_model_says_what_nobody_typed(geotiff: Callable[..., Path]
     ("dtype", "said"),
     [
         ("uint16", "has no band 4, which the ModelSpec of 'tiny' asks for; accepted: 1 to 3, and `bands` takes others"),
-        ("uint8", "has values of uint8, and the ModelSpec of 'tiny' says that 3000 is the brightest: give `band_range`"),
+        (
+            "uint8",
+            "has values of uint8, and the ModelSpec of 'tiny' says that 3000 is the brightest: give",
+        ),
     ],
 )
 def test_what_a_spec_says_of_another_raster_is_refused(
