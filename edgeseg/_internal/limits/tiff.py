@@ -29,7 +29,7 @@ _ASCII = 2
 # What OpenCV's libtiff decodes, or says that it does not; of any other it gives black.
 _DECODED = frozenset({*range(1, 9), 32771, 32773, 32809, 32908, 32909, 32946, 34676, 34677, 34887, 34925, 50000, 50001})
 _PLACED = (33550, 33922, 34264, 34735)  # of GeoTIFF: scale, tie points, transform, keys
-_GRAY, _RGB = (0, 1), 2
+_GRAY = (0, 1)
 
 _OME_PIXELS = re.compile(r"<Pixels\s[^>]*>")
 _OME_SIZE = re.compile(r"\bSize([CZT])\s*=\s*[\"'](\d{1,9})[\"']")
@@ -183,8 +183,9 @@ def require_image(path: str | Path, data: bytes) -> None:
         raise stacked(path, large)
     numbers = f"{page.bits}-bit {('numbers', 'signed numbers', 'floats')[min(max(page.signedness, 1), 3) - 1]}"
     plain = page.bits <= 16 and page.signedness in (0, 1, 4)
-    # Of gray, one more number is alpha or it is none; four without colors are no RGBA.
-    bands = page.samples > 4 or (page.photometric in _GRAY and page.samples in (2, 4) and page.extra not in (1, 2))
+    # Of gray, only alpha may be beside it: of further bands OpenCV shows the first.
+    gray = page.photometric in _GRAY and page.samples > 1 + (page.samples == 2 and page.extra in (1, 2))
+    bands = gray or page.samples > 4
     if not plain or bands:
         count = f"{page.samples} bands of " if page.samples > 1 else ""
         raise InputError(f"'{path}' has {count}{numbers}; an image has gray or RGB of 8 or 16 bits{raster}.")

@@ -33,7 +33,7 @@ def written(image: Any, **options: Any) -> bytes:
         (RGB, {"photometric": "rgb"}),
         (RGB, {"photometric": "rgb", "bigtiff": True, "byteorder": ">"}),
         (PLANES, {"photometric": "rgb", "planarconfig": "separate"}),
-        (PLANES, {"photometric": "rgb", "planarconfig": "separate", "tile": (16, 16)}),
+        (PLANES, {"photometric": "rgb", "planarconfig": "separate", "tile": (32, 32)}),
         (RGB, {"photometric": "rgb", "ome": True, "metadata": {"axes": "YXS"}}),
         (RGB, {"photometric": "rgb", "compression": "deflate", "predictor": True}),
     ],
@@ -66,6 +66,7 @@ def test_a_smaller_copy_and_a_mask_are_no_further_images(tmp_path: Path) -> None
             {"photometric": "minisblack", "planarconfig": "contig"},
             "has 2 bands of 8-bit numbers; an image",
         ),
+        (RGB, {"photometric": "minisblack", "planarconfig": "contig"}, "has 3 bands of 8-bit numbers"),
         (
             np.zeros((9, 9, 5), np.uint16),
             {"planarconfig": "contig", "photometric": "minisblack"},
