@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from edgeseg.errors import InputError
-
-if TYPE_CHECKING:
-    from edgeseg.cli._records import Records
 
 
 def refuse_typed(names: Iterable[str], why: str) -> None:
@@ -31,14 +27,15 @@ def refuse_typed(names: Iterable[str], why: str) -> None:
             raise InputError(f"{param.opts[0]} {why}.")
 
 
-def refuse_for_kinds(sources: tuple[str, ...], records: Records) -> None:
+def refuse_for_kinds(sources: tuple[str, ...], *, dicom_seg: bool, on_map: bool) -> None:
     """Refuse options of ``predict`` that are for another kind of file than the sources are.
 
     Of files of several kinds each option is for some. What cannot be looked at, such as a pipe, is let pass.
 
     Args:
         sources: what is segmented.
-        records: what is recorded of it.
+        dicom_seg: whether DICOM SEG is written.
+        on_map: whether a length is given in units of a map.
 
     Raises:
         InputError: one is, or a source does not exist.
@@ -54,12 +51,12 @@ def refuse_for_kinds(sources: tuple[str, ...], records: Records) -> None:
     if "dicom" not in kinds.values():
         refuse_typed(("window",), f"is for DICOM images, and '{first}' is none")
     for place, kind in kinds.items():
-        if records.dicom_seg is not None and kind != "dicom":
+        if dicom_seg and kind != "dicom":
             raise InputError(f"--dicom-seg is for DICOM images, and '{place}' is none.")
     if set(kinds.values()) == {"image"}:
         refuse_typed(("start_frame", "vid_stride"), f"is for videos, and '{first}' is an image")
     if not suffixes & WHOLE_SUFFIXES:
         accepted = ", ".join(sorted(WHOLE_SUFFIXES))
         refuse_typed(("bands", "band_range"), f"is for rasters ({accepted}), and '{first}' is none")
-        if records.polygons is not None and records.polygons.tolerance_unit == "crs":
+        if on_map:
             raise InputError(f"--tolerance in units of a map is for rasters ({accepted}), and '{first}' is none.")

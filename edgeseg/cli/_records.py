@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
@@ -65,15 +65,10 @@ class LengthType(click.ParamType[tuple[float, LengthUnit]]):
         """Parse; any value but a number and a unit is a usage error."""
         if isinstance(value, tuple):
             return value
-        text, unit = str(value), cast(LengthUnit, "px")
-        for unit in get_args(LengthUnit):
-            if text.endswith(unit):
-                text = text.removesuffix(unit)
-                break
-        else:
-            unit = "px"
+        text = str(value)
+        unit: LengthUnit = "crs" if text.endswith("crs") else "px"
         try:
-            return float(text), unit
+            return float(text.removesuffix(unit)), unit
         except ValueError:
             accepted = "pixels, as 0.5 or 0.5px, or units of a map, as 2crs"
             self.fail(f"'{value}' is no length; accepted: {accepted}.", param, ctx)
@@ -115,6 +110,11 @@ class Records:
     def suffice(self) -> bool:
         """Whether nothing need be drawn for a run to have a result."""
         return bool(self.count or self.save_counts or self.polygons or self.dicom_seg)
+
+    @property
+    def on_map(self) -> bool:
+        """Whether a length is given in units of a map."""
+        return self.polygons is not None and self.polygons.tolerance_unit == "crs"
 
     def check(self, *, as_json: bool) -> None:
         """Refuse options that go with others, before anything is opened."""

@@ -334,7 +334,7 @@ def command(
         return 0
     if place is None:
         refuse_typed(_DRAWN, "is for drawn images: give --save with it")
-    refuse_for_kinds(sources, records)
+    refuse_for_kinds(sources, dicom_seg=records.dicom_seg is not None, on_map=records.on_map)
     recorder = _records.Recorder(records, drawing.save, overwrite=results.overwrite)
     there = extent(sources, start=frames.start_frame, stride=frames.vid_stride)
     files = None if place is None else _Files(drawing, place, frames, there, overwrite=results.overwrite)

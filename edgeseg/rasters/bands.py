@@ -37,6 +37,8 @@ class Bands:
     def of(self, raster: Raster, spec: ModelSpec) -> Bands:
         """Return the bands and ranges that a raster is read with.
 
+        Three bands of bytes are an image as they are where nothing is said here and the ModelSpec cannot mean them.
+
         Args:
             raster: the raster.
             spec: says what is not said here, where it says it.
@@ -46,6 +48,9 @@ class Bands:
                 what to take.
         """
         bands, limits = self.bands or spec.bands, self.band_range or spec.band_range
+        if self == Bands() and _is_rgb(raster) and (max(bands or (0,)) > 3 or max(limits or (0.0,)) > 255):
+            # It cannot be what the ModelSpec means, and is what a model was trained on: an image made of such bands.
+            return Bands((1, 2, 3))
         if bands is None and raster.num_bands == 3:
             bands = (1, 2, 3)
         if bands is not None and max(bands) > raster.num_bands:
@@ -141,6 +146,10 @@ def _usual_range(raster: Raster, bands: Sequence[int]) -> tuple[float, float]:
     values = values[np.isfinite(values)]
     low, high = np.percentile(values, (2, 98)) if values.size else (0.0, 1.0)
     return (float(low), float(high)) if low < high else (float(low), float(low) + 1)
+
+
+def _is_rgb(raster: Raster) -> bool:
+    return raster.num_bands == 3 and raster.dtype == "uint8"
 
 
 def _highest(dtype: str) -> float:

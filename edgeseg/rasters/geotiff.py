@@ -88,9 +88,9 @@ class GeoTiff:
 
     def read(self, bands: Sequence[int], top: int, left: int, height: int, width: int) -> NDArray[Any]:
         """Return a part of some bands; see ``base.Raster.read``."""
-        window = self._window(top, left, height, width)
+        window, places = self._window(top, left, height, width), self._places(bands)
+        parts: NDArray[Any]
         with self._refusing():
-            places = self._places(bands)
             if len({id(file) for file, _ in places}) == 1:  # at once: bands of a pixel may be in one block
                 parts = np.moveaxis(places[0][0].read([index for _, index in places], window=window), 0, -1)
             else:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg._internal.limits.images import max_image_pixels
+from edgeseg._internal.limits.tiff import is_image
 from edgeseg.errors import InputError
 from edgeseg.imaging import read_image
 from edgeseg.polygons.georeference import Georeference
@@ -23,7 +24,7 @@ WHOLE_SUFFIXES = frozenset({".tif", ".tiff", ".jp2"})
 class RasterImages:
     """Reads image files, rasters by their bands; ``edgeseg.sources.frames`` takes it as ``read``.
 
-    Where neither the caller nor the ModelSpec says which bands, a raster is read as any other image.
+    Where neither the caller nor the ModelSpec says which bands, a raster that is gray or RGB is read as any other image.
 
     Example:
         >>> read = RasterImages(Bands((4, 3, 2), (0, 3000)), segmenter.spec)
@@ -52,7 +53,7 @@ class RasterImages:
         place = None
         if path.suffix.lower() not in WHOLE_SUFFIXES:
             image = read_image(path)
-        elif self._chosen:
+        elif self._chosen or not is_image(path):
             image, place = self._raster(path)
         else:
             image = read_image(path)

@@ -171,7 +171,22 @@ def require_image(path: str | Path, data: bytes) -> None:
         struct.error: as ``tiff_pages``.
         OverflowError: as ``tiff_pages``.
     """
-    pages = tiff_pages(BytesIO(data))
+    _require_image(path, tiff_pages(BytesIO(data)))
+
+
+def is_image(path: Path) -> bool:
+    """Return whether a TIFF is what OpenCV shows of it, see ``require_image``; also where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            _require_image(path, tiff_pages(file))
+    except InputError:
+        return False
+    except (OSError, struct.error, OverflowError):
+        return True
+    return True
+
+
+def _require_image(path: str | Path, pages: list[TiffPage]) -> None:
     page, large = pages[0], siblings(pages)
     raster = "; edgeseg predict reads it as a raster, with `bands` and `band_range`"
     if page.compression not in _DECODED:

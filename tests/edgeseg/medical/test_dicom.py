@@ -1,4 +1,4 @@
-"""``dicom``, ``window``, ``segments``: DICOM images as they are looked at, and DICOM SEG of what is in them."""
+"""``dicom``, ``library``, ``window``, ``segments``: DICOM images as they are looked at, DICOM SEG of what is there."""
 
 from __future__ import annotations
 

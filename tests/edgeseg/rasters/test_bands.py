@@ -111,8 +111,18 @@ def test_what_a_spec_says_of_another_raster_is_refused(
 ) -> None:
     path = geotiff(np.zeros((3, 4, 4), dtype))
     spec = tiny_spec.replace(bands=(4, 3, 2) if dtype == "uint16" else (3, 2, 1), band_range=(0, 3000))
+    typed = Bands() if dtype == "uint16" else Bands((1, 2, 3))
     with open_raster(path) as raster, pytest.raises(InputError, match=said):
-        BandReader(raster, Bands(), spec)
+        BandReader(raster, typed, spec)
+
+
+def test_rgb_of_bytes_is_an_image_where_a_spec_cannot_mean_it(
+    geotiff: Callable[..., Path], noise: NDArray[np.uint8], tiny_spec: ModelSpec
+) -> None:
+    image, path = np.moveaxis(noise, 0, -1), geotiff(noise)
+    for changes in ({"bands": (4, 3, 2)}, {"band_range": (0, 3000)}, {"bands": (3, 2, 1), "band_range": (0, 3000)}):
+        assert (read(path, Bands(), tiny_spec.replace(**changes)) == image).all()
+    assert (read(path, Bands(), tiny_spec.replace(bands=(3, 2, 1))) == image[..., ::-1]).all()
 
 
 def test_bands_and_ranges_that_are_none_are_refused() -> None:

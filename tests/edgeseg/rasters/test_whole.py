@@ -36,6 +36,8 @@ def test_a_raster_is_an_image_of_its_bands_with_its_place(
     by_spec = RasterImages(Bands(), tiny_spec.replace(bands=(3, 2, 1), band_range=(0, 2550)))(path)
     assert (by_spec.image_rgb == frame.image_rgb).all()
     assert by_spec.georeference is None  # nobody asked
+    with pytest.raises(InputError, match=r"has 3 bands of uint16, .* give `bands=\(1, 2, 3\), band_range="):
+        RasterImages(Bands(), tiny_spec)(path)
     # Without a word about bands it is any other image: of RGB the highest 8 bits of 16, which OpenCV rounds.
     path = geotiff(noise.astype(np.uint16) * 10, photometric="RGB")
     highest = np.moveaxis(noise.astype(np.uint16) * 10 >> 8, 0, -1)
@@ -65,9 +67,10 @@ def test_what_is_too_large_or_empty_as_a_whole_is_refused(
     ],
 )
 def test_planes_and_channels_on_pages_are_bands(
-    tmp_path: Path, noise: NDArray[np.uint8], options: dict[str, Any]
+    tmp_path: Path, noise: NDArray[np.uint8], tiny_spec: ModelSpec, options: dict[str, Any]
 ) -> None:
     tifffile.imwrite(tmp_path / "a.ome.tif", noise, **options)
+    assert (RasterImages(Bands(), tiny_spec)(tmp_path / "a.ome.tif").image_rgb == np.moveaxis(noise, 0, -1)).all()
     with open_raster(tmp_path / "a.ome.tif") as raster:
         assert (raster.num_bands, raster.has_gaps) == (3, False)
         assert (raster.read((3, 1), 60, 30, 20, 100) == np.moveaxis(noise[[2, 0], 60:80, 30:130], 0, -1)).all()
