@@ -24,7 +24,7 @@ WHOLE_SUFFIXES = frozenset({".tif", ".tiff", ".jp2"})
 class RasterImages:
     """Reads image files, rasters by their bands; ``edgeseg.sources.frames`` takes it as ``read``.
 
-    Where neither the caller nor the ModelSpec says which bands, a raster that is gray or RGB is read as any other image.
+    Where neither the caller nor the ModelSpec says which bands, one that is gray or RGB is read as any other image.
 
     Example:
         >>> read = RasterImages(Bands((4, 3, 2), (0, 3000)), segmenter.spec)

@@ -21,19 +21,23 @@ MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 #: Compressions of tiles that are JPEG 2000: Aperio's two and the registered one.
 JPEG_2000 = (33003, 33005, 34712)
 
-_MOST_ENTRIES, _MOST_PAGES = 4096, 65_536
+_MOST_ENTRIES, _MOST_PAGES = 4096, 1000
+# Of all pages: directories may overlap, so that a small file has millions.
+_MOST_ENTRIES_IN_ALL = 200_000
 _MOST_DESCRIPTION = 1 << 20
+_DESCRIPTION = 270
 # Letters of ``struct`` of what numbers in tags are.
 _NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
 _ASCII = 2
+_PLACED = (33550, 33922, 34264, 34735)  # of GeoTIFF: scale, tie points, transform, keys
+_TAGS = frozenset({254, 256, 257, 258, 259, 262, _DESCRIPTION, 277, 338, 339, *_PLACED})
 # What OpenCV's libtiff decodes, or says that it does not; of any other it gives black.
 _DECODED = frozenset({*range(1, 9), 32771, 32773, 32809, 32908, 32909, 32946, 34676, 34677, 34887, 34925, 50000, 50001})
-_PLACED = (33550, 33922, 34264, 34735)  # of GeoTIFF: scale, tie points, transform, keys
 _GRAY = (0, 1)
 
-_OME_PIXELS = re.compile(r"<Pixels\s[^>]*>")
+_OME_PIXELS = re.compile(r"<Pixels\s[^>]{0,2000}>")
 _OME_SIZE = re.compile(r"\bSize([CZT])\s*=\s*[\"'](\d{1,9})[\"']")
-_OME_DATA = re.compile(r"<TiffData\b([^>]*)>")
+_OME_DATA = re.compile(r"<TiffData\b([^>]{0,500})>")
 _OME_NUMBER = re.compile(r"\b(IFD|First[CZT]|PlaneCount)\s*=\s*[\"'](\d{1,9})[\"']")
 _IMAGEJ_SIZE = re.compile(r"^(images|channels|slices|frames)=(\d{1,9})$", re.MULTILINE)
 
@@ -53,7 +57,7 @@ class TiffPage:
         compression: TIFF's Compression.
         subfile: TIFF's NewSubfileType: bit 0 for a smaller copy, bit 2 for a mask.
         is_placed: whether it says where on Earth it is.
-        description: at most a million characters.
+        description: of the first page alone; at most a million characters.
     """
 
     __repr__ = short_repr
@@ -72,7 +76,7 @@ class TiffPage:
 
 
 def tiff_pages(file: BinaryIO) -> list[TiffPage]:
-    """Return the pages of a TIFF in the order of the file, without what is below them.
+    """Return the pages of a TIFF in the order of the file, without what is below them; of a thousand at most.
 
     Args:
         file: open for reading, at any place.
@@ -86,11 +90,12 @@ def tiff_pages(file: BinaryIO) -> list[TiffPage]:
     if magic not in MAGIC:
         raise struct.error("no TIFF")
     order, big = "<" if magic[:2] == b"II" else ">", 43 in magic[2:]
-    place, seen, pages = _Header(file, order, big).first(), set[int](), list[TiffPage]()
-    while place and place not in seen and len(seen) < _MOST_PAGES:
+    header, seen, pages = _Header(file, order, big), set[int](), list[TiffPage]()
+    place = header.first()
+    while place and place not in seen and len(seen) < _MOST_PAGES and header.entries < _MOST_ENTRIES_IN_ALL:
         seen.add(place)
         try:
-            tags, place = _Header(file, order, big).directory(place)
+            tags, place = header.directory(place)
         except (struct.error, OverflowError):
             if not pages:
                 raise
@@ -207,10 +212,11 @@ def _require_image(path: str | Path, pages: list[TiffPage]) -> None:
 
 
 class _Header:
-    """Reads directories of tags."""
+    """Reads directories of tags, and counts the entries that it went through."""
 
     def __init__(self, file: BinaryIO, order: str, big: bool) -> None:
         self._file, self._order, self._big = file, order, big
+        self.entries = 0
         self._word, self._entry, self._inline = ("Q", 20, 8) if big else ("I", 12, 4)
 
     def first(self) -> int:
@@ -221,12 +227,15 @@ class _Header:
         count = self._numbers(place, "Q" if self._big else "H")[0]
         start, held = place + (8 if self._big else 2), min(count, _MOST_ENTRIES)
         entries = self._bytes(start, held * self._entry)
+        self.entries += held
         tags: dict[int, int | str] = {}
         for at in range(0, len(entries), self._entry):
             tag, kind, length = struct.unpack_from(f"{self._order}HH{self._word}", entries, at)
             value = at + self._entry - self._inline
+            if tag not in _TAGS or tag in tags or not length or (tag == _DESCRIPTION and self.entries > held):
+                continue
             try:
-                found = self._value(kind, length, entries, value) if length and tag not in tags else None
+                found = self._value(kind, length, entries, value)
             except (struct.error, OverflowError):
                 continue  # of a head alone, or damaged: whoever decodes the page says so
             if found is not None:
@@ -270,7 +279,7 @@ def _page(tags: dict[int, int | str], number: int) -> TiffPage | None:
 
     if not {256, 257} <= tags.keys():
         return None
-    description = tags.get(270)
+    description = tags.get(_DESCRIPTION)
     return TiffPage(
         number=number,
         size_wh=(said(256, 0), said(257, 0)),

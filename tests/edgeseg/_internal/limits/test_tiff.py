@@ -135,3 +135,15 @@ def test_pages_in_a_circle_end_and_a_damaged_header_is_one_line(tmp_path: Path) 
             read_image(tmp_path / "a.tif")
         except InputError as error:
             assert len(str(error)) < 500
+
+
+def test_thousands_of_directories_and_texts_without_end_take_no_time() -> None:
+    sides = struct.pack("<HHIHHHHIHH", 256, 4, 1, 9, 0, 257, 4, 1, 9, 0)
+    data = bytearray(b"II*\0" + struct.pack("<I", 8))
+    for number in range(3000):
+        data += struct.pack("<H", 2) + sides + struct.pack("<I", 8 + 30 * (number + 1))
+    assert len(tiff_pages(BytesIO(bytes(data) + bytes(9)))) == 1000
+    # Without a bound each beginning would be looked at to the end of the text: 10^10 steps.
+    text = "<Pixels " * 100_000 + "<TiffData " * 100_000
+    page = tiff_pages(BytesIO(written(GRAY, description=text)))[0]
+    assert not channels_on_pages([page, page])
