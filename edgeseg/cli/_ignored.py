@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from edgeseg._internal.text import masked
 from edgeseg.errors import InputError
 
 
@@ -44,7 +45,7 @@ def refuse_for_kinds(sources: tuple[str, ...], *, dicom_seg: bool, on_map: bool)
     from edgeseg.sources.animation import kind_of
     from edgeseg.sources.files import places
 
-    kinds = {str(place): kind_of(place) if isinstance(place, Path) else "address" for place in places(sources)}
+    kinds = {masked(str(place)): kind_of(place) if isinstance(place, Path) else "address" for place in places(sources)}
     if "other" in kinds.values():
         return
     first, suffixes = next(iter(kinds)), {Path(place).suffix.lower() for place in kinds}
