@@ -45,6 +45,8 @@ View = Literal["overlay", "mask", "cutout", "blur", "replace"]
 SavedView = Literal[View, "ids"]
 #: Files that other tools read polygons from.
 PolygonFormat = Literal["geojson", "coco", "labelme"]
+#: What a length in an image is measured in: pixels, or units of the coordinate reference system that the image has.
+LengthUnit = Literal["px", "crs"]
 #: What a latency measures: the runtime's call alone, or everything from an image to its class map.
 Scope = Literal["inference", "end-to-end"]
 #: What two benchmark results must have in common; otherwise their ratio says nothing about the artifact.

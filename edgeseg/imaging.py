@@ -15,7 +15,7 @@ from edgeseg.choices import ColorOrder
 from edgeseg.errors import InputError
 from edgeseg.spec import ModelSpec
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".jp2"})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,12 +44,19 @@ MAX_INPUT_PIXELS = 1 << 26
 #: What a pixel can be divided by, up to the sign, without leaving what float32 tells apart.
 MIN_STD, MAX_STD = 1e-6, 1e6
 
+#: Bands of a raster, as many as a TIFF can count, and the largest value of one that is scaled, up to the sign.
+MAX_BANDS, MAX_VALUE = 65_535, 1e30
+# Ends of a range differ by more than this part of the larger: below, float32 hardly tells the values between apart.
+_LEAST_RANGE = 1e-6
+
 #: Bytes of the longest ModelSpec that is read: of 256 classes with the longest names.
 _MAX_BYTES = 1 << 22
 
 _Byte = Annotated[int, Meta(ge=0, le=255)]
 _Side = Annotated[int, Meta(ge=1, le=MAX_INPUT_PIXELS)]
 _Pixel = Annotated[float, Meta(ge=-MAX_STD, le=MAX_STD)]
+_Band = Annotated[int, Meta(ge=1, le=MAX_BANDS)]
+_Value = Annotated[float, Meta(ge=-MAX_VALUE, le=MAX_VALUE)]
 _Option = bool | Int64 | Finite | AnyText | None
 
 Color = tuple[_Byte, _Byte, _Byte]
@@ -116,6 +123,10 @@ class ModelSpec:
         receptive_radius: how far from an output pixel the input pixels are that change it, ``(rows, columns)`` in
             pixels, or ``global``; measured when the file was verified at its export, else ``None``. Large images are
             cut into windows by it.
+        bands: which bands of a raster are the model's red, green and blue, counted from 1; ``None`` where nothing says
+            it. An image of three bands of bytes is taken as it is.
+        band_range: the values of a raster that become 0 and 255: ``(low, high)`` of all three bands, or three such
+            pairs in one tuple, in the order of ``bands``; ``None`` for bytes as they are.
         provenance: how the file was made.
     """
 
@@ -137,6 +148,8 @@ class ModelSpec:
     pad_value: Color = (128, 128, 128)
     output_kind: OutputKind = "logits"
     receptive_radius: ReceptiveRadius | None = None
+    bands: tuple[_Band, _Band, _Band] | None = None
+    band_range: Annotated[tuple[_Value, ...], Meta(min_length=2, max_length=6)] | None = None
     provenance: Provenance = field(default_factory=Provenance)
 
     def __post_init__(self) -> None:
@@ -159,6 +172,7 @@ class ModelSpec:
         radius = self.receptive_radius
         if isinstance(radius, tuple) and (len(radius) != 2 or min(radius) < 0):
             raise InputError(f"ModelSpec.receptive_radius must be (rows, columns), 'global' or None, got {radius}.")
+        check_bands(self.bands, self.band_range)
         if self.fit == "stretch" and self.letterbox_rounding != "round":
             raise InputError(
                 f"ModelSpec.letterbox_rounding '{self.letterbox_rounding}' does nothing with fit 'stretch', which "
@@ -176,6 +190,13 @@ class ModelSpec:
         if set(self.mean) == {0.0} and set(self.std) == {1.0}:
             return "pixels in [0, 255] as they are"
         return f"(pixel - {_numbers(self.mean)}) / {_numbers(self.std)}"
+
+    @property
+    def rasters(self) -> str:
+        """What is read of a raster, for people: ``bands 4,3,2, values 0,3000``; empty where nothing says it."""
+        bands = f"bands {','.join(map(str, self.bands))}" if self.bands else ""
+        values = f"values {','.join(f'{value:g}' for value in self.band_range)}" if self.band_range else ""
+        return ", ".join(filter(None, (bands, values)))
 
     def replace(self, **changes: Any) -> ModelSpec:
         """Return a copy with some fields changed."""
@@ -260,6 +281,34 @@ def check_classes(what: str, names: Sequence[str], palette: Sequence[Color], ign
             raise InputError(f"{what}: the color {color} is not three numbers from 0 to 255 (RGB).")
     if ignore_index is not None and not 0 <= ignore_index <= 255:
         raise InputError(f"{what}: ignore_index must be 0 to 255, as labels are 8-bit, or null; got {ignore_index}.")
+
+
+def check_bands(bands: Sequence[int] | None, band_range: Sequence[float] | None) -> None:
+    """Check which bands of a raster a model takes, and which of their values become 0 and 255.
+
+    Args:
+        bands: three numbers, counted from 1; ``None`` where nothing says it.
+        band_range: ``(low, high)``, or three such pairs in one sequence; ``None`` where nothing says it.
+
+    Raises:
+        InputError: they are something else.
+    """
+    if bands is not None and (len(bands) != 3 or not 1 <= min(bands) <= max(bands) <= MAX_BANDS):
+        listed = ",".join(map(str, bands))
+        raise InputError(f"`bands` must be three numbers from 1, as a model takes RGB, got {listed}.")
+    limits = band_range
+    if limits is not None and not (
+        len(limits) in (2, 6)
+        and all(abs(value) <= MAX_VALUE for value in limits)
+        and all(
+            high - low > _LEAST_RANGE * max(abs(low), abs(high))
+            for low, high in zip(limits[::2], limits[1::2], strict=True)
+        )
+    ):
+        raise InputError(
+            "`band_range` must be the lowest and the highest value, or those of each of the three bands, got "
+            f"{','.join(f'{value:g}' for value in limits)}."
+        )
 
 
 def default_palette(num_classes: int) -> tuple[Color, ...]:

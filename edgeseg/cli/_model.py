@@ -15,6 +15,7 @@ from edgeseg.choices import ColorOrder, Fit, LetterboxRounding, Resize
 from edgeseg.cli import _options
 from edgeseg.cli._fields import collect
 from edgeseg.cli._terminal import note
+from edgeseg.spec import check_bands
 
 if TYPE_CHECKING:
     from edgeseg.datasets import Classes
@@ -27,7 +28,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 #: The parameters of ``options``, for a command's headings.
 OPTIONS = (
     *("weights", "allow_missing", "num_classes", "model_options", "custom_objects", "imgsz"),
-    *(*_options.FEEDING, "output"),
+    *(*_options.FEEDING, "bands", "band_range", "output"),
 )
 
 
@@ -47,7 +48,12 @@ class ModelOptions:
     fit: Fit | None
     resize: Resize | None
     letterbox_rounding: LetterboxRounding | None
+    bands: tuple[int, int, int] | None
+    band_range: tuple[float, ...] | None
     output: str | None
+
+    def __post_init__(self) -> None:
+        check_bands(self.bands, self.band_range)  # before a model is opened
 
     def open(self, model: str | None, classes: Classes | None) -> OpenedModel:
         """Open the model, and note which tensors of a weights file are in it.
@@ -72,6 +78,8 @@ class ModelOptions:
                 fit=self.fit,
                 resize=self.resize,
                 letterbox_rounding=self.letterbox_rounding,
+                bands=self.bands,
+                band_range=self.band_range,
                 custom_objects=_options.read_custom_objects(self.custom_objects),
                 output=self.output,
                 model_options=self.model_options,
@@ -143,5 +151,7 @@ def options(function: F) -> F:
         _options.fit,
         _options.resize,
         _options.letterbox_rounding,
+        _options.bands,
+        _options.band_range,
         _options.output,
     )(function)

@@ -103,6 +103,22 @@ class TripleType(click.ParamType[tuple[float, float, float]]):
         return numbers[0], numbers[len(numbers) // 2], numbers[-1]
 
 
+class NumbersType(click.ParamType[tuple[float, ...]]):
+    """``0,3000``: numbers with commas between."""
+
+    def __init__(self, name: str, kind: type[int] | type[float]) -> None:
+        self.name, self._kind = name, kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        """Parse; any value but numbers is a usage error."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(self._kind(number) for number in str(value).split(","))
+        except ValueError:
+            self.fail(f"'{value}' is not {self.name}: numbers with commas between.", param, ctx)
+
+
 class PairType(click.ParamType[tuple[str, str]]):
     """``key=value``."""
 
@@ -173,6 +189,18 @@ letterbox_rounding = click.option(
     type=click.Choice(get_args(LetterboxRounding)),
     help="How letterboxed images get whole sides; floor as by int(). For a model without spec.",
     show_default=default_of(ModelSpec, "letterbox_rounding"),
+)
+bands = click.option(
+    "--bands",
+    type=NumbersType("R,G,B", int),
+    help="Bands of a raster that are red, green and blue, from 1.",
+    show_default="the model's own, else the three that there are",
+)
+band_range = click.option(
+    "--band-range",
+    type=NumbersType("LOW,HIGH", float),
+    help="Values of a raster that become 0 and 255, for all three or for each.",
+    show_default="the model's own, else bytes as they are",
 )
 model_option = click.option(
     "--model-option",

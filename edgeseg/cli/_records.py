@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 import click
 
 from edgeseg._internal.text import counted
-from edgeseg.choices import PolygonFormat
+from edgeseg.choices import LengthUnit, PolygonFormat
 from edgeseg.cli._fields import collect, option
+from edgeseg.cli._ignored import refuse_typed
 from edgeseg.cli._options import FILE, FOLDER
 from edgeseg.cli._saving import free_place
 from edgeseg.drawing.look import Look
@@ -55,6 +56,24 @@ class WindowType(click.ParamType["Window"]):
         return window
 
 
+class LengthType(click.ParamType[tuple[float, LengthUnit]]):
+    """``0.5``, ``0.5px`` or ``2crs``: a length in pixels, or in units of a coordinate reference system."""
+
+    name = "N|Npx|Ncrs"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, LengthUnit]:
+        """Parse; any value but a number and a unit is a usage error."""
+        if isinstance(value, tuple):
+            return value
+        text = str(value)
+        unit: LengthUnit = "crs" if text.endswith("crs") else "px"
+        try:
+            return float(text.removesuffix(unit)), unit
+        except ValueError:
+            accepted = "pixels, as 0.5 or 0.5px, or units of a map, as 2crs"
+            self.fail(f"'{value}' is no length; accepted: {accepted}.", param, ctx)
+
+
 save_counts = click.option(
     "--save-counts",
     type=FILE,
@@ -92,6 +111,11 @@ class Records:
         """Whether nothing need be drawn for a run to have a result."""
         return bool(self.count or self.save_counts or self.polygons or self.dicom_seg)
 
+    @property
+    def on_map(self) -> bool:
+        """Whether a length is given in units of a map."""
+        return self.polygons is not None and self.polygons.tolerance_unit == "crs"
+
     def check(self, *, as_json: bool) -> None:
         """Refuse options that go with others, before anything is opened."""
         if self.region is not None and not (self.count or self.save_counts or as_json):
@@ -100,9 +124,15 @@ class Records:
             raise InputError(f"--polygons-dir is for --polygons {'|'.join(get_args(PolygonFormat))}.")
         if self.polygons is not None:
             self.polygons.check()
+        else:
+            refuse_typed(("tolerance", "min_area"), f"is for --polygons {'|'.join(get_args(PolygonFormat))}")
 
     def require_counts(self, what: str) -> None:
-        """Raise ``InputError`` where more is asked for than ``--count``, of what has only that."""
+        """Raise ``InputError`` where more is asked for than ``--count``.
+
+        Args:
+            what: has counts alone, and what to do for more.
+        """
         asked = {
             "--save-counts": self.save_counts,
             "--region": self.region,
@@ -111,7 +141,7 @@ class Records:
         }
         for flag, value in asked.items():
             if value is not None:
-                raise InputError(f"{flag} is not for {what}: omit it, or segment the images one after the other.")
+                raise InputError(f"{flag} is not for {what}.")
 
     def folder(self, save: str | None) -> Path:
         """Return where polygons go: as it is said, else where drawings go, else a new folder of ``runs``."""
@@ -123,8 +153,11 @@ class Records:
         return path if path.suffix == "" or path.is_dir() or save.endswith("/") else path.parent
 
 
-def _records(*, polygons: PolygonFormat | None, tolerance: float, min_area: int, **others: Any) -> Records:
-    options = None if polygons is None else PolygonOptions(polygons, tolerance, min_area)
+def _records(
+    *, polygons: PolygonFormat | None, tolerance: tuple[float, LengthUnit], min_area: int, **others: Any
+) -> Records:
+    length, unit = tolerance
+    options = None if polygons is None else PolygonOptions(polygons, length, min_area, unit)
     return Records(polygons=options, **others)
 
 
@@ -144,8 +177,9 @@ def records(function: F) -> F:
         option(
             PolygonOptions,
             "tolerance",
-            type=click.FloatRange(0, 25),
-            help="Pixels by which polygons may be simpler than the areas; up to 0.5 no pixel is lost.",
+            type=LengthType(),
+            help="Pixels, or units of a map (2crs), by which polygons may be simpler than the areas; up to half a "
+            "pixel nothing is lost.",
         ),
         option(PolygonOptions, "min_area", type=click.IntRange(1), help="Pixels of the smallest area that is written."),
         click.option(
@@ -228,7 +262,11 @@ class Recorder:
         files = []
         if self._polygons is not None:
             files = self._polygons.write(
-                frame.name, segmentation.class_map, path=frame.path, spacing_mm=frame.spacing_mm
+                frame.name,
+                segmentation.class_map,
+                path=frame.path,
+                spacing_mm=frame.spacing_mm,
+                georeference=frame.georeference,
             )
         if self._segments is not None:
             if frame.spacing_mm is None and not _is_dicom(frame):

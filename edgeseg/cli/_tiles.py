@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from edgeseg._internal.text import counted
+from edgeseg.cli import _options
 from edgeseg.cli._terminal import note, print_json, print_table, progress_of_steps
 from edgeseg.errors import InputError
+from edgeseg.spec import check_bands
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from edgeseg.cli._options import Results
     from edgeseg.opening import InputDescription
+    from edgeseg.rasters.bands import Bands
     from edgeseg.runtime import RuntimeOptions
     from edgeseg.segmentation import Segmentation
     from edgeseg.segmenter import Segmenter
@@ -27,22 +30,6 @@ TILES = ("tiles", "overlap")
 RASTER_TILES = (*TILES, "bands", "band_range")
 
 _GEOTIFF = (".tif", ".tiff")
-
-
-class NumbersType(click.ParamType[tuple[float, ...]]):
-    """``0,3000``: numbers with commas between."""
-
-    def __init__(self, name: str, kind: type[int] | type[float]) -> None:
-        self.name, self._kind = name, kind
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
-        """Parse; any value but numbers is a usage error."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            return tuple(self._kind(number) for number in str(value).split(","))
-        except ValueError:
-            self.fail(f"'{value}' is not {self.name}: numbers with commas between.", param, ctx)
 
 
 @dataclass(frozen=True)
@@ -62,10 +49,9 @@ class TileOptions:
     band_range: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        given = {"overlap": self.overlap, "bands": self.bands, "band-range": self.band_range}
-        for name, value in given.items():
-            if value is not None and not self.tiles:
-                raise InputError(f"--{name} goes with --tiles.")
+        if self.overlap is not None and not self.tiles:
+            raise InputError("--overlap goes with --tiles.")
+        check_bands(self.bands, self.band_range)
 
     def segment(self, segmenter: Segmenter, image_rgb: NDArray[np.uint8]) -> Segmentation:
         """Segment an image, as a whole or window by window."""
@@ -75,28 +61,29 @@ class TileOptions:
         """Return the raster that is read and written by windows; ``None`` where images are read as a whole.
 
         Raises:
-            InputError: there is one and ``--save`` names no GeoTIFF, or there is none and bands are chosen.
+            InputError: there is one that is read by windows alone, and it is not the only source or ``--save`` names no
+                GeoTIFF.
         """
         from edgeseg.rasters.opening import RASTER_SUFFIXES
+        from edgeseg.rasters.whole import WHOLE_SUFFIXES
 
         rasters = [source for source in sources if Path(source).suffix.lower() in RASTER_SUFFIXES]
         to_raster = save is not None and Path(save).suffix.lower() in _GEOTIFF
         if self.tiles and rasters and len(sources) == 1 and to_raster:
             return Path(rasters[0])
-        slides = [source for source in rasters if Path(source).suffix.lower() not in _GEOTIFF]
+        slides = [source for source in rasters if Path(source).suffix.lower() not in WHOLE_SUFFIXES]
         if slides:
-            raise _one_raster(f"'{slides[0]}' is read by windows")
-        self.require_images()
+            raise InputError(
+                f"'{slides[0]}' is read by windows, one at a time, into its class map: type --tiles and --save "
+                "NAME.tif."
+            )
         return None
 
-    def require_images(self) -> None:
-        """Raise ``InputError`` where the bands of a raster are chosen."""
-        if self.bands or self.band_range:
-            raise _one_raster("--bands and --band-range are for a raster")
+    def chosen(self) -> Bands:
+        """Return the bands that are asked for."""
+        from edgeseg.rasters.bands import Bands
 
-
-def _one_raster(what: str) -> InputError:
-    return InputError(f"{what}, one at a time, into its class map: type --tiles and --save NAME.tif.")
+        return Bands(self.bands, self.band_range)
 
 
 #: ``--tiles`` and ``--overlap``.
@@ -115,18 +102,8 @@ TILES_OPTIONS = (
 #: Those, and what is read of a raster.
 RASTER_OPTIONS = (
     *TILES_OPTIONS,
-    click.option(
-        "--bands",
-        type=NumbersType("R,G,B", int),
-        help="Bands of a raster that are red, green and blue, from 1.",
-        show_default="the three that there are",
-    ),
-    click.option(
-        "--band-range",
-        type=NumbersType("LOW,HIGH", float),
-        help="Values of a raster that become 0 and 255, for all three or for each.",
-        show_default="bytes as they are",
-    ),
+    _options.bands,
+    _options.band_range,
 )
 
 
@@ -153,19 +130,16 @@ def predict_raster(
     """
     from edgeseg._internal.files import refuse_existing
     from edgeseg.opening import open_segmenter
-    from edgeseg.rasters import Bands, open_raster, segment_raster
+    from edgeseg.rasters import open_raster, segment_raster
 
-    views = click.get_current_context().get_parameter_source("views")
-    if views is click.core.ParameterSource.COMMANDLINE:
-        raise InputError(f"--visualize is for drawn images; '{save}' gets the class ids, with the colors as palette.")
     refuse_existing(Path(save), overwrite=results.overwrite)
-    bands = Bands(options.bands, options.band_range)
+    bands = options.chosen()
     with (
         progress_of_steps(f"opening {artifact}") as update,
         open_raster(source) as raster,
         open_segmenter(artifact, *opened_by) as segmenter,
     ):
-        bands.of(raster)  # refuses what does not fit before the first window
+        bands.of(raster, segmenter.spec)  # refuses what does not fit before the first window
         result = segment_raster(
             segmenter,
             raster,

@@ -84,6 +84,7 @@ def command(
             *([["options", option_texts(provenance.model_options)]] if provenance.model_options else []),
             ["image", _image(spec)],
             ["normalize", f"{spec.color_order}, {spec.scaling}, {spec.dtype}"],
+            *([["rasters", spec.rasters]] if spec.rasters else []),
             ["output", spec.output_kind],
             *([["receptive field", _receptive_field(spec)]] if spec.receptive_radius is not None else []),
             [counted(spec.num_classes, "class"), ", ".join(spec.class_names)],

@@ -16,6 +16,7 @@ from edgeseg.choices import SavedView, View
 from edgeseg.cli import _artifacts, _batch, _completion, _options, _records, _tiles
 from edgeseg.cli._fields import collect, default_of, option
 from edgeseg.cli._groups import GroupedCommand
+from edgeseg.cli._ignored import refuse_for_kinds, refuse_typed
 from edgeseg.cli._saving import free_place
 from edgeseg.cli._summaries import help_of
 from edgeseg.cli._terminal import note, print_json, print_table, progress_of_steps, quiet_native_logs
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from edgeseg.sinks import Sink
     from edgeseg.sources import Frame
     from edgeseg.sources.extent import Extent
+    from edgeseg.spec import ModelSpec
 
 
 class _Command(GroupedCommand):
@@ -53,6 +55,12 @@ class _Command(GroupedCommand):
         "Model without spec": _options.MODEL_DESCRIPTION,
         "Results": (*_records.COUNTS, *_options.RESULTS),
     }
+
+
+#: Parameters of what is drawn alone, and those of how images and videos are read; a raster that is read and written by
+#: windows has neither.
+_DRAWN = ("views", "alpha", "matte", "anonymize", "legend")
+_OF_IMAGES = (*("start_frame", "vid_stride", "max_frames", "window", "max_image_pixels"), *_options.LOOK)
 
 
 @dataclass(frozen=True)
@@ -196,10 +204,12 @@ class _Frames:
     window: Window | None
     tiles: TileOptions
 
-    def read(self, sources: tuple[str, ...]) -> Iterator[Frame]:
+    def read(self, sources: tuple[str, ...], spec: ModelSpec, *, placed: bool) -> Iterator[Frame]:
+        from edgeseg.rasters.whole import RasterImages
         from edgeseg.sources import frames
 
-        found = frames(sources, start=self.start_frame, stride=self.vid_stride, window=self.window)
+        read = RasterImages(self.tiles.chosen(), spec, placed=placed)
+        found = frames(sources, start=self.start_frame, stride=self.vid_stride, window=self.window, read=read)
         return itertools.islice(found, self.max_frames)
 
     def total(self, extent: Extent) -> int:
@@ -305,8 +315,8 @@ def command(
     if many.asked([*arguments, drawing.save or ""]):
         if frames != replace(_NO_FRAMES, tiles=tiles):
             raise InputError("--start-frame, --vid-stride, --max-frames and --window are not for many images.")
-        tiles.require_images()
-        records.require_counts("many images")
+        refuse_typed(("bands", "band_range"), "is not for many images, which are read as 8-bit RGB")
+        records.require_counts("many images: omit it, or segment the images one after the other")
         opened_by = runtime, description
         return _batch.predict(arguments, many, drawing, opened_by, tiles, count=records.count, results=results)
     # Where another result is asked for, a folder of drawings would be litter.
@@ -316,10 +326,15 @@ def command(
     chosen, sources = _artifacts.split_sources(arguments)
     raster = tiles.raster_of(sources, drawing.save)
     if raster is not None and drawing.save is not None:
-        records.require_counts("a raster")
+        refuse_typed(_DRAWN, f"is for drawn images; '{drawing.save}' gets the class ids, with the colors as palette")
+        refuse_typed(_OF_IMAGES, "is for images and videos that are read as a whole")
+        records.require_counts(f"a raster that is read by windows: save something else than '{drawing.save}'")
         artifact, opened_by, count = _artifacts.artifact_or_default(chosen), (runtime, description), records.count
         _tiles.predict_raster(artifact, raster, drawing.save, tiles, opened_by=opened_by, results=results, count=count)
         return 0
+    if place is None:
+        refuse_typed(_DRAWN, "is for drawn images: give --save with it")
+    refuse_for_kinds(sources, dicom_seg=records.dicom_seg is not None, on_map=records.on_map)
     recorder = _records.Recorder(records, drawing.save, overwrite=results.overwrite)
     there = extent(sources, start=frames.start_frame, stride=frames.vid_stride)
     files = None if place is None else _Files(drawing, place, frames, there, overwrite=results.overwrite)
@@ -334,8 +349,8 @@ def command(
         recorder.open(stack, segmenter.spec, drawing.look)
         if files is not None:
             stack.callback(files.close)
-        total = frames.total(there)
-        for number, frame in enumerate(frames.read(sources)):
+        total, placed = frames.total(there), records.polygons is not None
+        for number, frame in enumerate(frames.read(sources, segmenter.spec, placed=placed)):
             update("segmenting" if total else f"segmenting, {counted(number, 'image')} done", number, total)
             segmentation = tiles.segment(segmenter, frame.image_rgb)
             written = [] if files is None else files.write(frame, segmentation)

@@ -22,7 +22,8 @@ from PIL import Image
 
 from edgeseg._internal.limits.images import check_image_file, max_image_pixels
 from edgeseg._internal.text import escaped
-from edgeseg.errors import InputError, missing_extra
+from edgeseg.errors import InputError
+from edgeseg.medical.library import library
 from edgeseg.medical.window import Window, full_range
 
 #: Suffixes of files; others are known by their first bytes.
@@ -54,19 +55,6 @@ def is_dicom(path: str | Path, head: bytes = b"") -> bool:
         head: its first bytes, where they were read.
     """
     return Path(path).suffix.lower() in DICOM_SUFFIXES or head[128:132] == b"DICM"
-
-
-def library() -> Any:
-    """Return pydicom.
-
-    Raises:
-        BackendUnavailable: it is not installed.
-    """
-    try:
-        import pydicom
-    except ModuleNotFoundError as error:
-        raise missing_extra("DICOM", "medical") from error
-    return pydicom
 
 
 @contextmanager
@@ -142,7 +130,8 @@ class DicomImage:
             window: for gray images, in place of the file's own.
 
         Raises:
-            InputError: it is no DICOM image, of a kind that is not read, or claims too many pixels or frames.
+            InputError: it is no DICOM image, of a kind that is not read, or claims too many pixels or frames; or it is
+                in color, and a window is given.
             BackendUnavailable: pydicom is not installed.
         """
         if window is not None:
@@ -168,6 +157,8 @@ class DicomImage:
                 f"'{path}' is {escaped(self._photometric, most=40)} of {samples} samples; accepted: "
                 f"{', '.join(_GRAY + _COLOR)} of 1 or 3."
             )
+        if window is not None and self._photometric in _COLOR:
+            raise InputError(f"'{path}' is {self._photometric}, in color: a `window` is for gray values; omit it.")
         self.size_hw = (height, width)
         with reading(path):
             self.spacing_mm = _spacing(self._of_frame(0, "PixelMeasuresSequence"))

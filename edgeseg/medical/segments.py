@@ -13,8 +13,9 @@ from edgeseg._internal.files import atomic_path, refuse_existing
 from edgeseg._internal.limits.images import max_image_pixels
 from edgeseg._internal.text import escaped
 from edgeseg._internal.versions import installed_version
-from edgeseg.errors import InputError, missing_extra
+from edgeseg.errors import InputError
 from edgeseg.medical.dicom import read_header, reading
+from edgeseg.medical.library import library
 from edgeseg.spec import ModelSpec
 
 #: Classes of a model mean what its author says; no code of a terminology is claimed for them. Schemes that begin with
@@ -23,19 +24,6 @@ _SCHEME = "99EDGESEG"
 
 # Characters of a code, of its meaning and of a label (PS3.5, 6.2: SH, LO).
 _MOST_CODE, _MOST_MEANING = 16, 64
-
-
-def library() -> Any:
-    """Return highdicom.
-
-    Raises:
-        BackendUnavailable: it is not installed.
-    """
-    try:
-        import highdicom
-    except ModuleNotFoundError as error:
-        raise missing_extra("DICOM SEG", "medical") from error
-    return highdicom
 
 
 class SegmentFiles:
@@ -62,7 +50,7 @@ class SegmentFiles:
         Raises:
             BackendUnavailable: highdicom is not installed.
         """
-        library()
+        library("highdicom")
         self.folder = folder
         self.paths: list[Path] = []
         self._spec, self._overwrite = spec, overwrite
@@ -131,7 +119,7 @@ class SegmentFiles:
         return self.folder / f"{path.stem}.seg.dcm"
 
     def _object(self) -> Any:
-        highdicom = library()
+        highdicom = library("highdicom")
         headers = [read_header(path) for path in self._files]
         number_of = np.zeros(256, np.uint8)
         for number, class_id in enumerate(self._ids, 1):
@@ -155,7 +143,7 @@ class SegmentFiles:
         )
 
     def _description(self, number: int, class_id: int) -> Any:
-        highdicom = library()
+        highdicom = library("highdicom")
         code = highdicom.sr.CodedConcept
         name = escaped(self._spec.class_names[class_id], most=None)[:_MOST_MEANING] or f"class_{class_id}"
         algorithm = highdicom.AlgorithmIdentificationSequence(

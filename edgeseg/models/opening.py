@@ -65,6 +65,8 @@ class ModelRequest:
         fit: how an image gets the model's shape, likewise.
         resize: with which interpolation, likewise.
         letterbox_rounding: how the letterboxed image gets whole sides, likewise.
+        bands: which bands of a raster are red, green and blue, likewise.
+        band_range: which values of a raster become 0 and 255, likewise.
         custom_objects: code that a model file refers to, see ``keras_files.load.load_keras_file``.
         output: the output to use, of a model file with several.
         model_options: of a zoo model's architecture, see ``create``; the others are those of the weights file, where
@@ -84,6 +86,8 @@ class ModelRequest:
     fit: Fit | None = None
     resize: Resize | None = None
     letterbox_rounding: LetterboxRounding | None = None
+    bands: tuple[int, int, int] | None = None
+    band_range: tuple[float, ...] | None = None
     custom_objects: Mapping[str, Any] | None = None
     output: str | None = None
     model_options: Mapping[str, Any] = field(default_factory=dict)
@@ -91,7 +95,7 @@ class ModelRequest:
     @property
     def feeding(self) -> dict[str, Any]:
         """What is said of how to feed the model, by the fields of its ModelSpec."""
-        names = ("mean", "std", "color_order", "fit", "resize", "letterbox_rounding")
+        names = ("mean", "std", "color_order", "fit", "resize", "letterbox_rounding", "bands", "band_range")
         said = {name: getattr(self, name) for name in names}
         return {name: value for name, value in said.items() if value is not None}
 
@@ -275,7 +279,7 @@ def fed_as_before(spec: ModelSpec, weights: str | Path) -> ModelSpec:
     own = read_spec(weights)
     if own is None:
         return spec
-    names = ("mean", "std", "color_order", "fit", "resize", "letterbox_rounding", "pad_value")
+    names = ("mean", "std", "color_order", "fit", "resize", "letterbox_rounding", "pad_value", "bands", "band_range")
     return spec.replace(**{name: getattr(own, name) for name in names})
 
 

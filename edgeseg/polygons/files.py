@@ -64,10 +64,6 @@ class PolygonFiles:
         self.folder = folder
         self._options, self._spec = options, spec
         self._shown = np.ones(256, bool) if shown is None else shown
-        # Up to 0.5 nothing may be lost, in the eyes of those who read this format either.
-        self._tolerance = options.tolerance
-        if options.format == "coco" and options.tolerance <= 0.5:
-            self._tolerance = min(options.tolerance, coco.LOSSLESS)
         self._files: _Files
         if options.format == "coco":
             self._files = coco.CocoFile(folder, spec, overwrite=overwrite)
@@ -101,16 +97,22 @@ class PolygonFiles:
             class_map: ``(h, w)`` uint8 class ids.
             path: the image's file, where there is one.
             spacing_mm: millimeters from a pixel to the next one below and at the right.
-            georeference: where the image lies on a map; GeoJSON then has the map's coordinates.
+            georeference: where the image lies on a map; GeoJSON then has the map's coordinates, and a tolerance may be
+                in its units.
 
         Returns:
             The image's own files.
 
         Raises:
-            InputError: a file exists and must not be replaced, or cannot be written.
+            InputError: a file exists and must not be replaced, or cannot be written; or the tolerance is no length in
+                this image, see ``PolygonOptions.in_pixels``.
         """
         height, width = class_map.shape
-        areas = areas_of(class_map, self._spec, self._shown, tolerance=self._tolerance, min_area=self._options.min_area)
+        tolerance = self._options.in_pixels(name, georeference)
+        # Up to 0.5 nothing may be lost, in the eyes of those who read this format either.
+        if self._options.format == "coco" and tolerance <= 0.5:
+            tolerance = min(tolerance, coco.LOSSLESS)
+        areas = areas_of(class_map, self._spec, self._shown, tolerance=tolerance, min_area=self._options.min_area)
         image = TracedImage(
             name=name,
             areas=areas,

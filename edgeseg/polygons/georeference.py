@@ -15,7 +15,7 @@ class Georeference:
     Attributes:
         transform: ``(a, b, c, d, e, f)`` of ``X = a * x + b * y + c`` and ``Y = d * x + e * y + f``, as rasterio's
             ``Affine`` has them, where ``(x, y)`` is in pixels from the top left corner of the image.
-        crs: the system's name, such as ``EPSG:32633``; ``None`` where it is not known.
+        crs: the system's name, such as ``EPSG:32633``, or its definition as WKT; ``None`` where it is not known.
     """
 
     transform: tuple[float, float, float, float, float, float]
@@ -32,6 +32,12 @@ class Georeference:
         """The area of a pixel, in square units of the system."""
         a, b, _, d, e, _ = self.transform
         return abs(a * e - b * d)
+
+    @property
+    def longest_pixel(self) -> float:
+        """The length of a pixel in the direction in which it is longest, in units of the system."""
+        a, b, _, d, e, _ = self.transform
+        return float(np.linalg.norm([[a, b], [d, e]], 2))
 
     @property
     def decimals(self) -> int:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgeseg.errors import InputError
 from edgeseg.rasters.base import Raster
-from edgeseg.spec import ModelSpec
+from edgeseg.spec import ModelSpec, check_bands
 
 # Side of the part in the middle whose values are told where nobody said how they are scaled.
 _SAMPLE = 512
@@ -22,39 +22,49 @@ class Bands:
     """Which bands are red, green and blue, and how their values become 0 to 255.
 
     Attributes:
-        bands: three numbers, counted from 1; the first three of a raster that has three when ``None``.
-        band_range: ``(low, high)``, which become 0 and 255, or three such pairs in one tuple; what is beyond is cut
-            off. Bytes are taken as they are when ``None``.
+        bands: three numbers, counted from 1; when ``None`` those of the ModelSpec, else the three of a raster that has
+            three.
+        band_range: ``(low, high)``, which become 0 and 255, or three such pairs in one tuple, in the order of
+            ``bands``; what is beyond is cut off. When ``None`` that of the ModelSpec, else bytes are taken as they are.
     """
 
     bands: tuple[int, ...] | None = None
     band_range: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.bands is not None and (len(self.bands) != 3 or min(self.bands) < 1):
-            raise InputError(f"`bands` must be three numbers from 1, as a model takes RGB, got {_listed(self.bands)}.")
-        limits = self.band_range
-        if limits is not None and not (
-            len(limits) in (2, 6)
-            and all(np.isfinite(limits))
-            and all(low < high for low, high in zip(limits[::2], limits[1::2], strict=True))
-        ):
-            raise InputError(
-                "`band_range` must be the lowest and the highest value, or those of each of the three bands, got "
-                f"{_listed(limits)}."
-            )
+        check_bands(self.bands, self.band_range)
 
-    def of(self, raster: Raster) -> Bands:
+    def of(self, raster: Raster, spec: ModelSpec) -> Bands:
         """Return the bands and ranges that a raster is read with.
 
+        Three bands of bytes are an image as they are where nothing is said here and the ModelSpec cannot mean them.
+
+        Args:
+            raster: the raster.
+            spec: says what is not said here, where it says it.
+
         Raises:
-            InputError: it has no such band; or it is not RGB of bytes, and what was given does not say what to take.
+            InputError: it has no such band, or cannot have such values; or it is not RGB of bytes, and nothing says
+                what to take.
         """
-        bands, limits = self.bands, self.band_range
+        bands, limits = self.bands or spec.bands, self.band_range or spec.band_range
+        if self == Bands() and _is_rgb(raster) and (max(bands or (0,)) > 3 or max(limits or (0.0,)) > 255):
+            # It cannot be what the ModelSpec means, and is what a model was trained on: an image made of such bands.
+            return Bands((1, 2, 3))
         if bands is None and raster.num_bands == 3:
             bands = (1, 2, 3)
         if bands is not None and max(bands) > raster.num_bands:
-            raise InputError(f"'{raster.name}' has no band {max(bands)}; accepted: 1 to {raster.num_bands}.")
+            asked = "" if self.bands else f", which the ModelSpec of '{spec.name}' asks for"
+            remedy = "" if self.bands else ", and `bands` takes others"
+            raise InputError(
+                f"'{raster.name}' has no band {max(bands)}{asked}; accepted: 1 to {raster.num_bands}{remedy}."
+            )
+        if limits is not None and self.band_range is None and max(limits[1::2]) > _highest(raster.dtype):
+            raise InputError(
+                f"'{raster.name}' has values of {raster.dtype}, and the ModelSpec of '{spec.name}' says that "
+                f"{max(limits[1::2]):g} is the brightest: give `band_range`, such as `band_range=(0, 255)` for bytes "
+                "as they are."
+            )
         if bands is not None and (limits is not None or raster.dtype == "uint8"):
             return Bands(bands, limits)
         one = raster.num_bands < 3
@@ -79,13 +89,13 @@ class BandReader:
         Args:
             raster: the raster.
             bands: see ``Bands``.
-            spec: has the color of pixels without a value.
+            spec: has the color of pixels without a value, and may say the bands.
 
         Raises:
             InputError: see ``Bands.of``.
         """
         self._raster = raster
-        self.bands = bands.of(raster)
+        self.bands = bands.of(raster, spec)
         self._blank = np.array(spec.pad_value, np.uint8)
 
     @property
@@ -138,5 +148,10 @@ def _usual_range(raster: Raster, bands: Sequence[int]) -> tuple[float, float]:
     return (float(low), float(high)) if low < high else (float(low), float(low) + 1)
 
 
-def _listed(values: Sequence[float]) -> str:
-    return ",".join(f"{value:g}" for value in values)
+def _is_rgb(raster: Raster) -> bool:
+    return raster.num_bands == 3 and raster.dtype == "uint8"
+
+
+def _highest(dtype: str) -> float:
+    """Return the highest value of numpy's dtype of that name."""
+    return float("inf") if dtype.startswith("float") else float(np.iinfo(dtype).max)

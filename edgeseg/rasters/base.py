@@ -1,15 +1,15 @@
-"""Define a raster: bands of numbers on a grid, of which parts are read, and where on Earth the grid is."""
+"""Define a raster: bands of numbers on a grid, of which parts are read."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeseg.errors import InputError
+from edgeseg.polygons.georeference import Georeference
 
 #: Pixels of the longest side that is read.
 MAX_SIDE = 1_000_000
@@ -17,14 +17,6 @@ MAX_SIDE = 1_000_000
 MAX_BLOCK_BYTES = 1 << 28
 #: What a band may consist of.
 DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
-
-
-@dataclass(frozen=True)
-class Georeference:
-    """Where a grid is: a coordinate reference system and an affine transform, as rasterio has them."""
-
-    crs: Any
-    transform: Any
 
 
 class Raster(Protocol):
@@ -35,7 +27,7 @@ class Raster(Protocol):
         size_hw: ``(H, W)`` in pixels.
         num_bands: number of bands that are no mask and no alpha channel.
         dtype: numpy's name of their dtype, one of ``DTYPES``.
-        georeference: ``None`` where the file has none.
+        georeference: where on Earth the grid is; ``None`` where the file does not say it.
         has_gaps: some pixels may be without a value.
     """
 

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseg._internal.limits.tiff import siblings, stacked, tiff_pages
 from edgeseg.errors import BackendUnavailable, InputError, missing_extra
-from edgeseg.rasters.base import Georeference, require_bounds
+from edgeseg.polygons.georeference import Georeference
+from edgeseg.rasters.base import require_bounds
 
 #: Bytes of tiles that are kept decoded, for windows that overlap.
 _CACHE_BYTES = 1 << 27
@@ -59,6 +61,7 @@ class SlideTiff:
                     f"'{path}' is no slide: its first image must be in tiles, with gray or red, green and blue "
                     "together. Make such a copy, for instance with vips."
                 )
+            self._require_one_page(path)
             self.dtype = str(np.dtype(self._page.dtype).name)
             self._tile_hw = (int(self._page.tilelength), int(self._page.tilewidth))
             pixel_bytes = int(self._page.samplesperpixel) * np.dtype(self.dtype).itemsize
@@ -92,6 +95,16 @@ class SlideTiff:
         """Close the file."""
         self._kept.clear()
         self._file.close()
+
+    def _require_one_page(self, path: Path) -> None:
+        """Refuse channels, or slices, on pages of their own."""
+        try:
+            with path.open("rb") as file:
+                pages = siblings(tiff_pages(file))
+        except (OSError, struct.error, OverflowError) as error:
+            raise self._unreadable(error) from error
+        if len(pages) > 1:
+            raise stacked(path, pages)
 
     def _is_arranged(self) -> bool:
         """Return whether the image is in tiles of plain numbers, with the bands of a pixel together."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -20,6 +20,7 @@ from edgeseg.errors import InputError
 from edgeseg.imaging import read_image
 from edgeseg.medical.dicom import DicomImage
 from edgeseg.medical.window import Window
+from edgeseg.polygons.georeference import Georeference
 from edgeseg.sources.animation import kind_of
 from edgeseg.sources.files import places
 from edgeseg.sources.opening import open_source
@@ -41,6 +42,7 @@ class Frame:
             not say.
         path: the file of an image, DICOM too; ``None`` for a frame of a video and of an address.
         spacing_mm: of DICOM: millimeters between the centers of two pixels, one below the other and beside each other.
+        georeference: where on Earth an image is; ``None`` where nothing says it, or nobody asked.
     """
 
     __repr__ = short_repr
@@ -52,9 +54,26 @@ class Frame:
     fps: float | None = None
     path: Path | None = None
     spacing_mm: tuple[float, float] | None = None
+    georeference: Georeference | None = None
 
 
-def frames(sources: Sequence[str], *, start: int = 0, stride: int = 1, window: Window | None = None) -> Iterator[Frame]:
+def read_frame(path: Path) -> Frame:
+    """Read an image file as a frame.
+
+    Raises:
+        InputError: see ``edgeseg.imaging.read_image``.
+    """
+    return Frame(name=path.stem, image_rgb=read_image(path), path=path)
+
+
+def frames(
+    sources: Sequence[str],
+    *,
+    start: int = 0,
+    stride: int = 1,
+    window: Window | None = None,
+    read: Callable[[Path], Frame] = read_frame,
+) -> Iterator[Frame]:
     """Read every image of some sources, in order.
 
     A video that ends before the number of frames it claims is reported as a warning of the logger ``edgeseg.sources``.
@@ -65,6 +84,7 @@ def frames(sources: Sequence[str], *, start: int = 0, stride: int = 1, window: W
         start: number of the first frame to take from a video, counted from 0.
         stride: take every n-th frame of a video from there.
         window: which gray values of DICOM are told apart, in place of the file's own.
+        read: reads an image file.
 
     Raises:
         InputError: a source does not exist, is empty, is live, or does not decode; start is negative, or stride is
@@ -85,7 +105,7 @@ def frames(sources: Sequence[str], *, start: int = 0, stride: int = 1, window: W
         elif kind == "dicom":
             yield from _dicom(DicomImage(place, window), start, stride)
         else:
-            yield Frame(name=place.stem, image_rgb=read_image(place), path=place)
+            yield read(place)
 
 
 def _dicom(image: DicomImage, start: int, stride: int) -> Iterator[Frame]:

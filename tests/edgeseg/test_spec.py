@@ -32,6 +32,8 @@ def full_spec() -> ModelSpec:
         pad_value=(9, 8, 7),
         output_kind="argmax",
         receptive_radius=(12, 16),
+        bands=(4, 3, 2),
+        band_range=(0.0, 3000.0, 0.0, 2500.0, -5.5, 2000.0),
         provenance=Provenance(
             source="x.keras",
             precision="fp16",
@@ -61,6 +63,15 @@ def test_a_file_from_before_the_radius_was_measured_has_none(full_spec: ModelSpe
     assert ModelSpec.from_json(json.dumps({**data, "receptive_radius": "global"})).receptive_radius == "global"
     del data["receptive_radius"]
     assert ModelSpec.from_json(json.dumps(data)) == full_spec.replace(receptive_radius=None)
+
+
+def test_a_file_from_before_bands_were_said_has_none(full_spec: ModelSpec) -> None:
+    data = json.loads(full_spec.to_json())
+    del data["bands"], data["band_range"]
+    assert ModelSpec.from_json(json.dumps(data)) == full_spec.replace(bands=None, band_range=None)
+    assert full_spec.rasters == "bands 4,3,2, values 0,3000,0,2500,-5.5,2000"
+    assert full_spec.replace(bands=None, band_range=(0, 1)).rasters == "values 0,1"
+    assert full_spec.replace(bands=None, band_range=None).rasters == ""
 
 
 def test_a_newer_file_with_unknown_fields_is_read(tiny_spec: ModelSpec) -> None:
@@ -113,6 +124,10 @@ def test_text_that_is_no_spec_is_an_input_error(text: str | bytes) -> None:
         ("receptive_radius", [3]),
         ("receptive_radius", [-1, 3]),
         ("receptive_radius", [3, 10**9]),
+        ("bands", [1, 2]),
+        ("bands", [1, 2, 70_000]),
+        ("band_range", [0, 1e31]),
+        ("band_range", []),
         ("fit", ["letterbox"]),
         ("provenance", []),
         ("provenance", None),
@@ -153,6 +168,13 @@ def test_a_spec_that_is_altered_anywhere_is_read_or_refused(
         ({"mean": (float("inf"), 0.0, 0.0)}, "mean must be three numbers of at most 1e\\+06"),
         ({"input_size": (32, -1)}, "input_size must be"),
         ({"receptive_radius": (3,)}, r"receptive_radius must be \(rows, columns\), 'global' or None, got \(3,\)"),
+        ({"bands": (1, 2)}, "`bands` must be three numbers from 1, as a model takes RGB, got 1,2"),
+        ({"bands": (0, 1, 2)}, "`bands` must be three numbers from 1"),
+        ({"band_range": (3.0,)}, "`band_range` must be the lowest and the highest value"),
+        ({"band_range": (3.0, 3.0)}, "`band_range` must be"),
+        ({"band_range": (1e6, 1e6 + 0.5)}, "`band_range` must be"),  # float32 has no value between
+        ({"band_range": (0.0, float("nan"))}, "`band_range` must be"),
+        ({"band_range": (0.0, 1.0, 2.0, 3.0)}, "or those of each of the three bands, got 0,1,2,3"),
         ({"class_names": ("a", "b")}, "2 class names but 3 colors"),
         ({"class_names": ("a", "b", "a")}, "class name 'a' occurs twice"),
         ({"class_names": (), "palette": ()}, "has 0 classes; accepted: 1 to 256"),

@@ -86,6 +86,8 @@ def _images(folder: Path) -> None:
     image.save(folder / "progressive.jpg", progressive=True)
     image.convert("RGBA").save(folder / "alpha.png")
     Image.fromarray(pixels[..., 0].astype(np.uint16) * 200).save(folder / "deep.png")
+    image.save(folder / "a.jp2", irreversible=False)
+    image.save(folder / "pages.tif", save_all=True, append_images=[image])
 
 
 def _rasters(folder: Path) -> None:
@@ -102,6 +104,17 @@ def _rasters(folder: Path) -> None:
             file.write(np.moveaxis(pixels, 2, 0))
     tifffile.imwrite(folder / "a.svs", pixels, photometric="rgb", tile=(32, 32), compression="jpeg")
     tifffile.imwrite(folder / "deflate.svs", pixels, photometric="rgb", tile=(32, 32), compression="deflate")
+    planes = np.moveaxis(pixels, 2, 0).copy()
+    tifffile.imwrite(folder / "planes.tif", planes, photometric="rgb", planarconfig="separate", tile=(32, 32))
+    tifffile.imwrite(folder / "channels.tif", planes, photometric="minisblack", ome=True, metadata={"axes": "CYX"})
+    tifffile.imwrite(folder / "tiles.tif", pixels, photometric="rgb", tile=(32, 32), compression="jpeg2000")
+    with rasterio.open(folder / "palette.tif", "w", driver="GTiff", **{**size, "count": 1}) as file:
+        file.write(planes[:1])
+        file.write_colormap(1, {number: (number, 9, 255 - number) for number in range(256)})
+    with rasterio.open(
+        folder / "a.jp2", "w", driver="JP2OpenJPEG", transform=place, **{**size, "nodata": None}
+    ) as file:
+        file.write(planes)
     journal = {"source": "0" * 64, "model": "0" * 64, "settings": "0" * 64, "size_hw": [80, 70], "bands": 1, "rows": 9}
     (folder / "part.json").write_text(json.dumps({**journal, "format_version": 1}))
 

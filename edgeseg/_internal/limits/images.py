@@ -1,7 +1,8 @@
 """Read the size that an image claims in its header, and refuse what would fill the memory, before it is decoded.
 
 A PNG of 3 MB can have 30,000 x 30,000 pixels, which are 2.7 GB. Sources: PNG (ISO/IEC 15948, 11.2.2), JPEG (ITU-T
-T.81, annex B), TIFF 6.0 and BigTIFF, WebP (RFC 9649), BMP (Microsoft's BITMAPINFOHEADER), GIF89a.
+T.81, annex B), TIFF 6.0 and BigTIFF, WebP (RFC 9649), BMP (Microsoft's BITMAPINFOHEADER), GIF89a, JPEG 2000 (ITU-T
+T.800, annexes A and I).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import stat
 import struct
 from pathlib import Path
 
+from edgeseg._internal.limits.tiff import MAGIC, require_image, tiff_size
 from edgeseg.errors import InputError
 
 #: Pixels of the largest image that is read, where the variable does not say otherwise.
@@ -22,11 +24,13 @@ VARIABLE = "EDGESEG_MAX_IMAGE_PIXELS"
 # Bytes of a pixel in the largest encoding, four channels of 16 bits, and room for the metadata.
 _MOST_PER_PIXEL, _ROOM = 8, 1 << 26
 
-_MOST_IFD_ENTRIES = 4096
 # Not the fill byte, and not what has no length: a stuffed 0xFF, the start and the restarts.
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
 # The start of a frame, which has the size; C4, C8 and CC are tables.
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# The first box of a JP2 file, and the first markers of a codestream: its start and its size.
+_MOST_BOXES = 1000
+_JP2, _CODESTREAM = b"\0\0\0\x0cjP  \r\n\x87\n", b"\xffO\xffQ"
 
 
 def max_image_pixels() -> int:
@@ -59,14 +63,15 @@ def check_image_file(path: str | Path) -> None:
 
 
 def check_image_size(path: str | Path, data: bytes) -> None:
-    """Refuse an image by its header.
+    """Refuse an image by its header: one that is too large, and a TIFF that is no image of gray or RGB.
 
     Args:
         path: for the error text.
         data: the bytes of the file.
 
     Raises:
-        InputError: it claims more pixels than are accepted, or is of no format whose header is known.
+        InputError: it claims more pixels than are accepted, is of no format whose header is known, or see
+            ``tiff.require_image``.
     """
     try:
         size_wh = None if _has_endless_chunk(data) else image_size(data)
@@ -75,7 +80,7 @@ def check_image_size(path: str | Path, data: bytes) -> None:
     if size_wh is None:
         raise InputError(
             f"'{path}' does not decode as an image; it may be truncated or no image at all. Accepted: BMP, GIF, JPEG, "
-            "PNG, TIFF, WebP."
+            "JPEG 2000, PNG, TIFF, WebP."
         )
     width, height = size_wh
     if width * height > max_image_pixels():
@@ -83,6 +88,8 @@ def check_image_size(path: str | Path, data: bytes) -> None:
             f"'{path}' claims {width} x {height} pixels, more than {max_image_pixels()}; "
             f"`{VARIABLE}` sets another limit."
         )
+    if data[:4] in MAGIC:
+        require_image(path, data)
 
 
 def png_size(data: bytes) -> tuple[int, int] | None:
@@ -133,8 +140,10 @@ def image_size(data: bytes) -> tuple[int, int] | None:
         return abs(width), abs(height)  # a negative height: the rows are from top to bottom
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return _webp_size(data)
-    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return _tiff_size(data)
+    if data[:4] in MAGIC:
+        return tiff_size(data)
+    if data[:12] == _JP2 or data[:4] == _CODESTREAM:
+        return _jpeg_2000_size(data)
     return _pair("<HH", data, 6) if data[:4] == b"GIF8" else None
 
 
@@ -178,18 +187,21 @@ def _webp_size(data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _tiff_size(data: bytes) -> tuple[int, int] | None:
-    """Return the size of the first page, the only one that is decoded."""
-    order = "<" if data[:2] == b"II" else ">"
-    big = 43 in data[2:4]
-    (start,) = struct.unpack_from(f"{order}{'Q' if big else 'I'}", data, 8 if big else 4)
-    (count,) = struct.unpack_from(f"{order}{'Q' if big else 'H'}", data, start)
-    first, step, value = (start + 8, 20, 12) if big else (start + 2, 12, 8)
-    forms = {1: "B", 3: "H", 4: "I", 16: "Q"}
-    sides: dict[int, int] = {}
-    for entry in range(first, first + step * min(count, _MOST_IFD_ENTRIES), step):
-        tag, kind = _pair(f"{order}HH", data, entry)
-        if tag in (256, 257) and kind in forms:
-            (side,) = struct.unpack_from(f"{order}{forms[kind]}", data, entry + value)
-            sides.setdefault(tag, side)
-    return (sides[256], sides[257]) if len(sides) == 2 else None
+def _jpeg_2000_size(data: bytes) -> tuple[int, int] | None:
+    """Return the size that the codestream says: its grid, less where the image begins; ``None`` above 4 channels."""
+    start = 0
+    for _ in range(_MOST_BOXES if data[:12] == _JP2 else 0):
+        length, kind = struct.unpack_from(">I4s", data, start)
+        header = 16 if length == 1 else 8
+        if kind == b"jp2c":
+            start += header
+            break
+        (length,) = struct.unpack_from(">Q", data, start + 8) if length == 1 else (length,)
+        if length < header:  # 0: to the end of the file
+            return None
+        start += length
+    if data[start : start + 4] != _CODESTREAM:
+        return None
+    right, bottom, left, top = struct.unpack_from(">IIII", data, start + 8)
+    (channels,) = struct.unpack_from(">H", data, start + 40)
+    return (right - left, bottom - top) if channels <= 4 and right > left and bottom > top else None

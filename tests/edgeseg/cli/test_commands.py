@@ -210,7 +210,7 @@ def test_export_of_a_users_keras_file_takes_its_names_from_the_data(
     keras.Model(inputs, keras.layers.Conv2D(3, 1, activation="softmax")(x)).save(tmp_path / "mine.keras")
     result = run_json(
         capsys, "export", str(tmp_path / "mine.keras"), "--imgsz", "32,48", "--mean", "0", "--std", "255",
-        "--data", str(shapes_dataset), "--output-dir", str(tmp_path),
+        "--data", str(shapes_dataset), "--output-dir", str(tmp_path), "--bands", "4,3,2", "--band-range", "0,3000",
     )  # fmt: skip
     (artifact,) = result["artifacts"]
     assert Path(artifact["path"]).name == "mine.fp32.tflite"
@@ -220,8 +220,14 @@ def test_export_of_a_users_keras_file_takes_its_names_from_the_data(
     assert inside["ignore_index"] == classes["ignore_index"]
     assert (inside["mean"], inside["std"]) == ([0.0] * 3, [255.0] * 3)
     assert inside["receptive_radius"] == [1, 1]  # a 3x3 and a 1x1
+    assert (inside["bands"], inside["band_range"]) == ([4, 3, 2], [0, 3000])
     assert main(["inspect", artifact["path"]]) == 0
-    assert re.search(r"receptive field +3,3 \(H,W\)", capsys.readouterr().out)
+    shown = capsys.readouterr().out
+    assert re.search(r"receptive field +3,3 \(H,W\)", shown)
+    assert re.search(r"rasters +bands 4,3,2, values 0,3000\n", shown)
+    assert "| Rasters | bands 4,3,2, values 0,3000 become red, green" in (tmp_path / "mine.card.md").read_text()
+    assert main(["export", "--bands", "4,3", "--output-dir", str(tmp_path)]) == 2
+    assert "--bands must be three numbers from 1, as a model takes RGB, got 4,3" in capsys.readouterr().err
 
 
 def test_inspect_shows_ops_and_spec(capsys: pytest.CaptureFixture[str], artifact: Path) -> None:

@@ -1,4 +1,4 @@
-"""``edgeseg.cli._records``: what ``predict`` and ``camera`` write for other tools, by the commands themselves."""
+"""``edgeseg.cli._records`` and ``_ignored``: what commands write for other tools, and options that do nothing."""
 
 from __future__ import annotations
 
@@ -129,7 +129,10 @@ def test_dicom_goes_in_and_out(here: Path, capsys: pytest.CaptureFixture[str]) -
     assert err.splitlines()[-1] == "saved: seg/CT_small.seg.dcm"
     assert pydicom.dcmread("seg/CT_small.seg.dcm").Modality == "SEG"
     assert main(["predict", MODEL, "a.png", "--dicom-seg", "seg"]) == 2
-    assert "--dicom-seg is for DICOM images, and 'a' is none" in capsys.readouterr().err
+    assert "--dicom-seg is for DICOM images, and 'a.png' is none" in capsys.readouterr().err
+    assert main(["predict", MODEL, str(path), "a.png", "--window", "40,400", "--count"]) == 0  # of both some
+    assert main(["predict", MODEL, str(path), "--bands", "1,2,3", "--count"]) == 2
+    assert "--bands is for rasters" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -140,9 +143,20 @@ def test_dicom_goes_in_and_out(here: Path, capsys: pytest.CaptureFixture[str]) -
         ("a.png --region no.json --count", "the regions 'no.json' cannot be read"),
         ("a.png --polygons-dir out", "--polygons-dir is for --polygons geojson|coco|labelme"),
         ("a.png --polygons shapefile", "'shapefile' is not one of 'geojson', 'coco', 'labelme'"),
-        ("a.png --polygons coco --tolerance 26", "26.0 is not in the range"),
+        ("a.png --polygons coco --tolerance 26", "--tolerance must be from 0 to 25 pixels, got 26"),
         ("a.png --window 40", "'40' is no window; accepted: center and width, as 40,400"),
         ("a.png --window 40,0", "'40,0' is no window"),
+        ("a.png --polygons coco --tolerance 2m", "'2m' is no length; accepted: pixels, as 0.5 or 0.5px"),
+        ("a.png --polygons coco --tolerance=-1crs", "--tolerance must be 0 or more, got -1"),
+        ("a.png --polygons coco --tolerance 2crs", "--tolerance in units of a map is for rasters (.jp2, .tif, .tiff)"),
+        ("a.png --count --tolerance 2", "--tolerance is for --polygons geojson|coco|labelme"),
+        ("a.png --min-area 2", "--min-area is for --polygons geojson|coco|labelme"),
+        ("a.png b.png --window 40,400", "--window is for DICOM images, and 'a.png' is none"),
+        ("a.png --start-frame 2", "--start-frame is for videos, and 'a.png' is an image"),
+        ("a.png --vid-stride 2", "--vid-stride is for videos, and 'a.png' is an image"),
+        ("a.png --band-range 0,9", "--band-range is for rasters (.jp2, .tif, .tiff), and 'a.png' is none"),
+        ("a.png --count --alpha 0.2", "--alpha is for drawn images: give --save with it"),
+        ("a.png --json --visualize mask", "--visualize is for drawn images: give --save with it"),
         ("a.png --save-counts a.png", "'a.png' exists; give --overwrite"),
         ("a.png --polygons coco --polygons-dir .", "'annotations.json' exists; give --overwrite"),
     ],

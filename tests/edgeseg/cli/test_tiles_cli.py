@@ -83,6 +83,41 @@ def test_a_killed_run_goes_on_to_a_cog_with_the_place_of_its_source(
     assert (window(target, rows - 128, 320)[0, :, :500] == classes[256:576, :500]).all()
 
 
+@pytest.mark.parametrize("tolerance", [[], ["--tolerance", "5crs"], ["--tolerance", "0.4px"]])
+def test_polygons_of_a_geotiff_are_on_its_map(
+    artifact: Path, tmp_path: Path, tolerance: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    from rasterio.features import rasterize
+
+    # Four bands of 16 bits, of which the last three are smooth: areas of many pixels.
+    noise = np.random.default_rng(5).normal(size=(4, 70, 90)).astype(np.float32)
+    smooth = np.stack([cv2.GaussianBlur(band, (0, 0), 6) for band in noise])
+    values = ((smooth - smooth.min()) / np.ptp(smooth) * 3000).astype(np.uint16)
+    place = {"crs": "EPSG:32632", "transform": rasterio.Affine(10, 0, 6e5, 0, -10, 5.4e6)}
+    path = tmp_path / "scene.tif"
+    with rasterio.open(path, "w", driver="GTiff", count=4, height=70, width=90, dtype="uint16", **place) as file:
+        file.write(values)
+    bands = ["--bands", "4,3,2", "--band-range", "0,3000"]
+    save = ["--save", str(tmp_path / "out"), "--visualize", "ids", "--paint-background"]
+    command = ["predict", str(artifact), str(path), *bands, *save, "--polygons", "geojson", *tolerance]
+    assert main(command) == 0
+    ids = cv2.imread(str(tmp_path / "out" / "scene.ids.png"), cv2.IMREAD_UNCHANGED)
+    assert ids is not None
+    document = json.loads((tmp_path / "out" / "scene.geojson").read_text())
+    assert document["crs"]["properties"]["name"] == "urn:ogc:def:crs:EPSG::32632"
+    assert len({feature["properties"]["class_id"] for feature in document["features"]}) > 1
+    for feature in document["features"]:
+        assert feature["properties"]["area_crs"] == feature["properties"]["area_px"] * 100
+    for class_id in np.unique(ids):
+        shapes = [f["geometry"] for f in document["features"] if f["properties"]["class_id"] == class_id]
+        mask = rasterize(shapes, out_shape=(70, 90), transform=place["transform"]).astype(bool)
+        there = ids == class_id
+        assert (mask & there).sum() >= 0.99 * (mask | there).sum()
+    if not tolerance:
+        assert main([*command, "--tolerance", "251crs", "--overwrite"]) == 2
+        assert "25.1 pixels of 'scene'" in capfd.readouterr().err
+
+
 def test_images_are_segmented_at_their_own_size(artifact: Path, tmp_path: Path) -> None:
     pixels = np.random.default_rng(3).integers(0, 256, (70, 90, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "a.png"), pixels[..., ::-1])
@@ -119,9 +154,17 @@ def test_evaluate_scores_tiles(artifact: Path, tmp_path: Path, capfd: pytest.Cap
     ("arguments", "said"),
     [
         (["--overlap", "3"], "--overlap goes with --tiles"),
-        (["--band-range", "0,1"], "--band-range goes with --tiles"),
         (["--bands", "1,x"], "'1,x' is not R,G,B: numbers with commas between"),
-        (["--tiles", "--bands", "1,2,3", "--count"], "type --tiles and --save NAME.tif"),
+        (["--tiles", "--alpha", "0.3", "--save", "{out}"], "--alpha is for drawn images"),
+        (
+            ["--tiles", "--max-frames", "3", "--save", "{out}"],
+            "--max-frames is for images and videos that are read as a",
+        ),
+        (
+            ["--tiles", "--polygons", "coco", "--save", "{out}"],
+            "--polygons is not for a raster that is read by windows",
+        ),
+        (["--jobs", "1", "--bands", "1,2,3"], "--bands is not for many images"),
         (["--tiles", "--bands", "1,2", "--save", "{out}"], "--bands must be three numbers from 1"),
         (["--tiles", "--bands", "1,2,4", "--save", "{out}"], "has no band 4; accepted: 1 to 3"),
         (["--tiles", "--overlap", "31", "--save", "{out}"], "--overlap must be 0 to 24 pixels"),

@@ -1,4 +1,4 @@
-"""``dicom``, ``window``, ``segments``: DICOM images as they are looked at, and DICOM SEG of what is in them."""
+"""``dicom``, ``library``, ``window``, ``segments``: DICOM images as they are looked at, DICOM SEG of what is there."""
 
 from __future__ import annotations
 
@@ -135,6 +135,8 @@ def test_color_and_compressed_files_that_pydicom_has() -> None:
     for name in ("MR_small_RLE", "MR_small_jp2klossless", "MR_small_jpeg_ls_lossless", "MR_small_bigendian"):
         assert gray(packaged(name)) == gray(packaged("MR_small")), name
     assert DicomImage(packaged("examples_ybr_color")).num_frames == 30
+    with pytest.raises(InputError, match="is RGB, in color: a `window` is for gray values; omit it"):
+        DicomImage(packaged("SC_rgb_rle_16bit"), Window(40, 400))
 
 
 def test_frames_of_dicom_are_a_source(tmp_path: Path) -> None:

@@ -88,6 +88,30 @@ def test_geojson_has_the_coordinates_of_a_map(tmp_path: Path, tiny_spec: ModelSp
     assert (degrees.decimals, utm.decimals) == (7, 3)
 
 
+def test_a_tolerance_in_units_of_a_map_is_one_in_pixels(
+    tmp_path: Path, tiny_spec: ModelSpec, class_map: NDArray[np.uint8]
+) -> None:
+    # Pixels of 10 x 4 meters, turned by 30 degrees: along the longer side nothing may be farther than the tolerance.
+    turned = np.array([[np.cos(np.pi / 6), -np.sin(np.pi / 6)], [np.sin(np.pi / 6), np.cos(np.pi / 6)]]) @ np.diag(
+        [10, -4]
+    )
+    place = Georeference((*turned[0].tolist(), 0.0, *turned[1].tolist(), 0.0))
+    assert place.longest_pixel == pytest.approx(10)
+    areas = []
+    for number, options in enumerate((PolygonOptions(tolerance=2), PolygonOptions(tolerance=20, tolerance_unit="crs"))):
+        with PolygonFiles(tmp_path / str(number), tiny_spec, options) as files:
+            (path,) = files.write("a", class_map, georeference=place)
+        areas.append(path.read_text())
+    assert areas[0] == areas[1]
+    with PolygonFiles(tmp_path / "2", tiny_spec, PolygonOptions(tolerance=251, tolerance_unit="crs")) as files:
+        with pytest.raises(
+            InputError, match=r"the tolerance is 25\.1 pixels of 'a'; accepted: up to 25, which are 250"
+        ):
+            files.write("a", class_map, georeference=place)
+        with pytest.raises(InputError, match=r"'a' has no place on a map, .* give pixels, as `tolerance=0.5`"):
+            files.write("a", class_map)
+
+
 def test_pycocotools_gives_the_masks_again(
     tmp_path: Path, tiny_spec: ModelSpec, class_map: NDArray[np.uint8], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -184,6 +208,8 @@ def test_classes_that_are_not_shown_and_ids_of_no_class_are_not_written(tmp_path
     [
         (PolygonOptions(tolerance=-1), "`tolerance` must be from 0 to 25 pixels, got -1"),
         (PolygonOptions(tolerance=float("nan")), "`tolerance` must be from 0 to 25 pixels, got nan"),
+        (PolygonOptions(tolerance=-1, tolerance_unit="crs"), "`tolerance` must be 0 or more, got -1"),
+        (PolygonOptions(tolerance=float("inf"), tolerance_unit="crs"), "`tolerance` must be 0 or more, got inf"),
         (PolygonOptions(min_area=0), "`min_area` must be 1 pixel or more, got 0"),
     ],
 )

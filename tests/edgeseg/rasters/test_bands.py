@@ -84,17 +84,48 @@ def test_what_is_not_rgb_of_bytes_says_what_to_give(
         BandReader(raster, bands, tiny_spec)
 
 
+def test_the_spec_of_a_model_says_what_nobody_typed(geotiff: Callable[..., Path], tiny_spec: ModelSpec) -> None:
+    values = np.array([[[0, 500]], [[0, 1]], [[9, 9]], [[1000, 3000]]], np.uint16)
+    path, spec = geotiff(values), tiny_spec.replace(bands=(4, 1, 1), band_range=(0, 2000))
+    said = read(path, Bands((4, 1, 1), (0, 2000)), tiny_spec)
+    assert (read(path, Bands(), spec) == said).all()
+    assert (read(path, Bands((1, 1, 4)), spec) == said[..., ::-1]).all()
+    assert read(path, Bands(None, (0, 1000)), spec).tolist() == [[[255, 0, 0], [255, 128, 128]]]
+    # Bytes are taken as they are, also by the numbers of the spec alone.
+    plain = geotiff(values.astype(np.uint8), photometric="MINISBLACK")
+    assert read(plain, Bands(), spec.replace(band_range=None))[0, 1].tolist() == [184, 244, 244]
+
+
 @pytest.mark.parametrize(
-    ("bands", "limits", "said"),
+    ("dtype", "said"),
     [
-        ((1, 2), None, "`bands` must be three numbers from 1, as a model takes RGB, got 1,2"),
-        ((0, 1, 2), None, "`bands` must be three numbers from 1"),
-        (None, (3.0,), "`band_range` must be the lowest and the highest value"),
-        (None, (3.0, 3.0), "`band_range` must be"),
-        (None, (0.0, float("nan")), "`band_range` must be"),
-        (None, (0.0, 1.0, 2.0, 3.0), "or those of each of the three bands, got 0,1,2,3"),
+        ("uint16", "has no band 4, which the ModelSpec of 'tiny' asks for; accepted: 1 to 3, and `bands` takes others"),
+        (
+            "uint8",
+            "has values of uint8, and the ModelSpec of 'tiny' says that 3000 is the brightest: give",
+        ),
     ],
 )
-def test_bands_and_ranges_that_are_none(bands: Any, limits: Any, said: str) -> None:
-    with pytest.raises(InputError, match=said):
-        Bands(bands, limits)
+def test_what_a_spec_says_of_another_raster_is_refused(
+    geotiff: Callable[..., Path], tiny_spec: ModelSpec, dtype: str, said: str
+) -> None:
+    path = geotiff(np.zeros((3, 4, 4), dtype))
+    spec = tiny_spec.replace(bands=(4, 3, 2) if dtype == "uint16" else (3, 2, 1), band_range=(0, 3000))
+    typed = Bands() if dtype == "uint16" else Bands((1, 2, 3))
+    with open_raster(path) as raster, pytest.raises(InputError, match=said):
+        BandReader(raster, typed, spec)
+
+
+def test_rgb_of_bytes_is_an_image_where_a_spec_cannot_mean_it(
+    geotiff: Callable[..., Path], noise: NDArray[np.uint8], tiny_spec: ModelSpec
+) -> None:
+    image, path = np.moveaxis(noise, 0, -1), geotiff(noise)
+    for changes in ({"bands": (4, 3, 2)}, {"band_range": (0, 3000)}, {"bands": (3, 2, 1), "band_range": (0, 3000)}):
+        assert (read(path, Bands(), tiny_spec.replace(**changes)) == image).all()
+    assert (read(path, Bands(), tiny_spec.replace(bands=(3, 2, 1))) == image[..., ::-1]).all()
+
+
+def test_bands_and_ranges_that_are_none_are_refused() -> None:
+    for wrong in ((1, 2), None), (None, (3.0,)):
+        with pytest.raises(InputError, match="must be"):
+            Bands(*wrong)

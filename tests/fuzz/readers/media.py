@@ -43,6 +43,12 @@ def _rasters(seeds: Seeds) -> st.SearchStrategy[Case]:
             part: dict[str, bytes | str] = {"out.tif.part": bytes(80 * 70)}
             files |= {**part, "out.tif.part.json": draw(changed_bytes(seeds["rasters/part.json"]))}
         rest = draw(st.sampled_from(((), ("--bands", "3,2,1"), ("--band-range", "0,99"), ("--overwrite",))))
+        if name.endswith(("tif", "jp2")) and draw(st.booleans()):
+            whole = (
+                *("--bands", "1,2,3", "--band-range", "0,255"),
+                *("--polygons", "geojson", "--polygons-dir", "out"),
+            )
+            return Case(command=("predict", "model.tflite", name, *whole), files=files)
         # What was segmented until the damage stays, for a run that goes on.
         command = ("predict", "model.tflite", name, "--tiles", "--save", "out.tif", *rest)
         return Case(command=command, files=files, may_keep=True)
