@@ -71,14 +71,14 @@ def _summary(ratios: list[float], without_ncnn: list[float]) -> str:
     told = [ratio for ratio in ratios if not math.isnan(ratio)]
     others = [ratio for ratio in without_ncnn if not math.isnan(ratio)]
     return (
-        f"Geometric mean over {len(told)} models: **{_mean(told):.2f}**; the least is {min(told, default=math.nan):.2f}. "
-        "Without ncnn, the one runtime here that edgeseg has no format for: "
-        f"**{_mean(others):.2f}**; the least is {min(others, default=math.nan):.2f}."
+        f"Geometric mean over {len(told)} models: {_mean(told)}. "
+        f"Without ncnn, the one runtime here that edgeseg has no format for: {_mean(others)}."
     )
 
 
-def _mean(ratios: list[float]) -> float:
-    return math.exp(sum(map(math.log, ratios)) / len(ratios)) if ratios else math.nan
+def _mean(ratios: list[float]) -> str:
+    mean = math.exp(sum(map(math.log, ratios)) / len(ratios)) if ratios else math.nan
+    return f"**{mean:.2f}**; the least is {min(ratios, default=math.nan):.2f}"
 
 
 def _right(entries: list[dict[str, Any]], precision: str) -> list[dict[str, Any]]:

@@ -219,7 +219,6 @@ class Integers:
         if calibration and prepared:
             preparation = prepare(original, spec, recipe.format, calibration, settings, progress=self._told)
 
-
         def build(stage: Preparation | None) -> _Built:
             source, used = (stage.file, stage.method) if stage else (original, method)
             engine = open_engine(source, spec, recipe.format, watched, used, frozen=frozen, learned=learned)
