@@ -67,6 +67,12 @@ class TileOptions:
             if value is not None and not self.tiles:
                 raise InputError(f"--{name} goes with --tiles.")
 
+    def __str__(self) -> str:
+        """Return how images are segmented, as a run of many remembers and compares it."""
+        if not self.tiles:
+            return "off"
+        return "on" if self.overlap is None else f"on with an overlap of {self.overlap}"
+
     def segment(self, segmenter: Segmenter, image_rgb: NDArray[np.uint8]) -> Segmentation:
         """Segment an image, as a whole or window by window."""
         return segmenter.tiled(image_rgb, overlap=self.overlap) if self.tiles else segmenter(image_rgb)
