@@ -160,7 +160,7 @@ def predict(
     views = drawing.views if folder is not None else ()
     settings = {
         **_settings("predict", artifact, runtime, description),
-        "tiles": repr(tiles),
+        "tiles": str(tiles),
         "views": ", ".join(views) or "none",
         "look": repr(drawing.look) if views else "none",
     }
@@ -203,7 +203,7 @@ class Scoring(Many):
     ) -> AbstractContextManager[Plan]:
         """Return the context of where and on what a split is scored."""
         place = self.records or self.save or free_place("evaluate")
-        settings = {**_settings("evaluate", model, *opened), "tiles": repr(tiles)}
+        settings = {**_settings("evaluate", model, *opened), "tiles": str(tiles)}
         return self.plan(place, settings, opened[0], overwrite=overwrite)
 
 

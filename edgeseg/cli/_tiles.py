@@ -53,6 +53,12 @@ class TileOptions:
             raise InputError("--overlap goes with --tiles.")
         check_bands(self.bands, self.band_range)
 
+    def __str__(self) -> str:
+        """Return how images are segmented, as a run of many remembers and compares it."""
+        if not self.tiles:
+            return "off"
+        return "on" if self.overlap is None else f"on with an overlap of {self.overlap}"
+
     def segment(self, segmenter: Segmenter, image_rgb: NDArray[np.uint8]) -> Segmentation:
         """Segment an image, as a whole or window by window."""
         return segmenter.tiled(image_rgb, overlap=self.overlap) if self.tiles else segmenter(image_rgb)

@@ -146,7 +146,7 @@ def import_everything() -> None:
         for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
             if not module.name.endswith(("__main__", "gpu_worker")):
                 importlib.import_module(module.name)
-    for name in ("ai_edge_litert.interpreter", "onnxruntime", "onnx", "h5py", "jinja2"):
+    for name in ("ai_edge_litert.interpreter", "onnxruntime", "onnx", "h5py", "jinja2", "fsspec", "pyarrow.parquet"):
         importlib.import_module(name)
     os.dup2(shown, 2)
     os.close(shown)

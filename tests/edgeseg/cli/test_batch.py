@@ -69,6 +69,10 @@ def test_evaluate_gives_the_scores_of_one_after_the_other(here: Path, capsys: py
         assert {name: told[name] for name in plain} == plain
     assert (told["num_before"], told["tables"][0]) == (4, "records/scores.csv")
     assert (here / "scores" / "confusion_matrix.csv").is_file()
+    assert main([*many, "--tiles", "--overlap", "16"]) == 2
+    assert "'records' has results of another run, whose tiles is off, not on with an overlap of 16" in (
+        capsys.readouterr().err
+    )
 
 
 def test_scores_go_to_a_store(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
