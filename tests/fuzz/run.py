@@ -105,7 +105,9 @@ def _of_text(stdout: str, stderr: str, status: int | None) -> Iterator[tuple[str
 def _of_files(case: Case, scratch: Path, before: dict[str, int], status: int | None) -> Iterator[tuple[str, str]]:
     after = _files(scratch / "work")
     new = sorted(set(after) - set(before))
-    left = [name for name in new if _SPECIAL.search(name.rpartition("/")[2])]
+    # What a run goes on from has its journal beside it.
+    resumed = {name for name in new if case.may_keep and name.endswith(".part") and f"{name}.json" in new}
+    left = [name for name in new if _SPECIAL.search(name.rpartition("/")[2]) and name not in resumed]
     left += [f"tmp/{name}" for name in _files(scratch / "tmp")]
     if status == 2 and not case.may_keep:
         left += [name for name in new if name not in left]

@@ -105,6 +105,8 @@ def tiff_pages(file: BinaryIO) -> list[TiffPage]:
             pages.append(page)
         elif not pages:
             raise struct.error("a page without a size")
+    if not pages:
+        raise struct.error("no page")
     return pages
 
 
@@ -181,6 +183,8 @@ def require_image(path: str | Path, data: bytes) -> None:
 
 def is_image(path: Path) -> bool:
     """Return whether a TIFF is what OpenCV shows of it, see ``require_image``; also where it cannot be read."""
+    if not path.is_file():  # a pipe might be waited for
+        return True
     try:
         with path.open("rb") as file:
             _require_image(path, tiff_pages(file))

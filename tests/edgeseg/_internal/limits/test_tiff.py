@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from io import BytesIO
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeseg._internal.limits.tiff import channels_on_pages, siblings, tiff_pages
+from edgeseg._internal.limits.tiff import channels_on_pages, is_image, siblings, tiff_pages
 from edgeseg.errors import InputError
 from edgeseg.imaging import read_image
 
@@ -94,6 +95,11 @@ def test_what_is_no_image_says_how_it_is_read(tmp_path: Path, image: Any, option
         read_image(tmp_path / "a.tif")
 
 
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.tif")
+    assert is_image(tmp_path / "a.tif")
+
+
 def test_tiles_that_opencv_draws_black_are_refused(tmp_path: Path) -> None:
     data = bytearray(written(RGB, photometric="rgb", tile=(16, 16)))
     at = data.index(struct.pack("<HHIH", 259, 3, 1, 1))  # the tag of the compression
@@ -128,6 +134,8 @@ def test_pages_in_a_circle_end_and_a_damaged_header_is_one_line(tmp_path: Path) 
     count = struct.unpack_from("<H", data, start)[0]
     data[start + 2 + 12 * count : start + 6 + 12 * count] = struct.pack("<I", start)
     assert len(tiff_pages(BytesIO(bytes(data)))) == 1
+    with pytest.raises(struct.error, match="no page"):
+        tiff_pages(BytesIO(b"II*\0" + bytes(9)))
     rng = np.random.default_rng(1)
     for place in rng.integers(0, len(data), 60).tolist():
         (tmp_path / "a.tif").write_bytes(bytes(data[:place]) + rng.bytes(2) + bytes(data[place + 2 :]))
