@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral
 
 import numpy as np
 from numpy.typing import NDArray
@@ -171,7 +172,7 @@ def overlaps(spec: ModelSpec, overlap: int | None = None) -> tuple[int, int]:
             which every window begins at a multiple of ``stride_of``.
 
     Raises:
-        InputError: the overlap is negative, or leaves no step between windows.
+        InputError: the overlap is negative or no whole number, or leaves no step between windows.
     """
     chosen = []
     for axis, side in enumerate(spec.input_size):
@@ -180,11 +181,11 @@ def overlaps(spec: ModelSpec, overlap: int | None = None) -> tuple[int, int]:
             radius = spec.receptive_radius[axis] if isinstance(spec.receptive_radius, tuple) else side
             wanted = 2 * radius if 2 * radius <= side * _MAX_SHARE else int(side * DEFAULT_SHARE)
         stride = stride_of(side)
-        if not 0 <= wanted <= side - stride:
+        if not isinstance(wanted, Integral) or not 0 <= wanted <= side - stride:
             most = min(side - stride_of(side) for side in spec.input_size)
             raise InputError(
                 f"`overlap` must be 0 to {most} pixels for a model of {spec.input_size[0]},{spec.input_size[1]} (H,W), "
-                f"got {wanted}."
+                f"in whole pixels, got {wanted}."
             )
         chosen.append(side - (side - wanted) // stride * stride)
     return chosen[0], chosen[1]

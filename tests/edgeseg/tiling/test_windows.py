@@ -93,7 +93,7 @@ def test_windows_are_spread_over_an_image(tiny_spec: ModelSpec, length: int, ste
     assert (rows.step, rows.extent) == (step, extent)
 
 
-@pytest.mark.parametrize("overlap", [-1, 449])
-def test_an_overlap_without_a_step_is_refused(tiny_spec: ModelSpec, overlap: int) -> None:
-    with pytest.raises(InputError, match=r"`overlap` must be 0 to 320 pixels .* 384,480 \(H,W\), got"):
+@pytest.mark.parametrize("overlap", [-1, 449, 3.5])
+def test_an_overlap_without_a_step_is_refused(tiny_spec: ModelSpec, overlap: Any) -> None:
+    with pytest.raises(InputError, match=r"`overlap` must be 0 to 320 pixels .* 384,480 \(H,W\), in whole pixels, got"):
         overlaps(tiny_spec.replace(input_size=(384, 480)), overlap)
