@@ -46,7 +46,7 @@ COMMANDS = (
 _ADDRESS = re.compile(rb"http://[\w.:]+")
 #: A command, the camera and the proof are shown in this time at most, and a shorter frame is no frame of its own.
 _RUN_SECONDS, _CAMERA_SECONDS, _SHORTEST = 2.5, 5.0, 0.08
-_READ_SECONDS, _LAST_SECONDS = 2.0, 3.0
+_TYPE_SECONDS, _READ_SECONDS, _LAST_SECONDS = 0.04, 1.0, 2.0
 #: Images of the camera that are waited for, and for how long at most.
 _CAMERA_IMAGES, _PATIENCE = 24, 120.0
 #: The frames of the clip that show one street, and the part of them that fills the page's stage (816x600).
@@ -106,9 +106,9 @@ class Terminal:
 
     def type(self, command: str) -> None:
         """Show a command as somebody types it, three letters at a time."""
-        self.feed(b"\x1b[36m$\x1b[0m ", 0.4)
+        self.feed(b"\x1b[36m$\x1b[0m ", 0.3)
         for start in range(0, len(command), 3):
-            self.feed(command[start : start + 3].encode(), _SHORTEST)
+            self.feed(command[start : start + 3].encode(), _TYPE_SECONDS)
         self.feed(b"\r\n", 0.3)
 
     def replay(self, output: list[tuple[bytes, float]]) -> None:
@@ -207,7 +207,7 @@ class Page:
         self._browser("Page.navigate", url=self._address)
         wait(self._browser, "document.getElementById('state')?.textContent === 'Ready'")
         self._show(self._watch("true"), 0.8)
-        self.frames[-1] = Shown(self.frames[-1].image, 0.8)
+        self.frames[-1] = Shown(self.frames[-1].image, 0.4)
         self._browser.run("document.getElementById('camera').click()")
         wait(self._browser, "['fps', 'age'].every((name) => document.getElementById(name).textContent !== '-')")
         self._show(self._watch("false", _CAMERA_IMAGES), _CAMERA_SECONDS)
