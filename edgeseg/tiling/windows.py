@@ -174,7 +174,7 @@ def overlaps(spec: ModelSpec, overlap: int | None = None) -> tuple[int, int]:
     Raises:
         InputError: the overlap is negative or no whole number, or leaves no step between windows.
     """
-    chosen = []
+    chosen: list[int] = []
     for axis, side in enumerate(spec.input_size):
         wanted = overlap
         if wanted is None:
