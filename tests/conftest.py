@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -23,6 +24,10 @@ from edgeseg.spec import ModelSpec, default_palette
 # A first run of each model in a process of its own takes 0.4 s, and a test run opens a thousand models, all made here.
 # tests/edgeseg/runtime/process/test_trial.py sets it, and a cache folder of its own.
 os.environ.setdefault("EDGESEG_TRIAL_SECONDS", "0")
+
+# What a shell starts in the background ignores Ctrl-C, and so would every command that a test starts and interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Two test processes on two cores: pools of a thread a core get in each other's way (the tests of the rewrites took
 # 105 s, then 89). TensorFlow reads it when it is imported.

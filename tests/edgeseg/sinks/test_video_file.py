@@ -384,13 +384,15 @@ finally:
     video.close()
     print(video.frames_written)
 """
-    process = subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "recording\n"
-    process.send_signal(signal.SIGINT)
-    written = int(process.communicate(timeout=60)[0])
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == "recording\n"
+            process.send_signal(signal.SIGINT)
+            written = int(process.communicate(timeout=60)[0])
+        finally:
+            process.kill()  # nothing where it has ended
     assert written > 20
     assert len(scene.read(tmp_path / "out.mp4")) == written
 
