@@ -24,16 +24,17 @@ def save_norms(model: keras.Model, path: Path) -> None:
 
     Args:
         model: its norms have scale and center; changed in place.
-        path: an ``.npz`` file, which is replaced.
+        path: an ``.npz`` file, which is replaced: of each norm an array ``(4, channels)``, by its name. It is not
+            compressed, as the wheel does that, over all arrays at once.
     """
     rounded: dict[str, NDArray[np.float16]] = {}
     for _, norm in _convolutions(model):
         if norm is not None:
             values = [np.asarray(getattr(norm, name)).astype(np.float16) for name in _NORM]
             norm.set_weights([value.astype(np.float32) for value in values])
-            rounded |= {f"{norm.name}/{name}": value for name, value in zip(_NORM, values, strict=True)}
+            rounded[norm.name] = np.stack(values)
     with atomic_path(path, overwrite=True) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **rounded)  # type: ignore[arg-type]  # its stub has another keyword
+        np.savez(file, **rounded)  # type: ignore[arg-type]  # its stub has another keyword
 
 
 def load_folded(model: keras.Model, artifact: Path, norms: Path) -> None:
@@ -56,7 +57,7 @@ def load_folded(model: keras.Model, artifact: Path, norms: Path) -> None:
             if norm is None:
                 layer.set_weights([kernel, folded.bias.astype(np.float32)])
                 continue
-            values = [saved[f"{norm.name}/{name}"].astype(np.float32) for name in _NORM]
+            values = list(saved[norm.name].astype(np.float32))
             norm.set_weights(values)
             gamma, _, _, variance = values
             # Where gamma is 0 the channel is a constant, whatever its kernel.
