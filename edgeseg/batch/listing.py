@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from edgeseg._internal.text import escaped, masked, unprintable
-from edgeseg.batch.record import Item
+from edgeseg.batch.record import Item, stem_of
 from edgeseg.batch.shard import Shard
 from edgeseg.batch.storage import is_stored, stored_names
 from edgeseg.errors import InputError
@@ -101,15 +101,15 @@ class Images:
 
     def _refuse_same_names(self) -> None:
         """Refuse two images whose results would have one name: only hashes are kept meanwhile, 8 bytes each."""
-        hashes = np.fromiter((hash(_stem(name)) for name in self._names), np.int64, len(self._names))
+        hashes = np.fromiter((hash(stem_of(name)) for name in self._names), np.int64, len(self._names))
         hashes.sort()
         twice = set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
         if not twice:
             return
         first: dict[str, int] = {}
         for index, name in enumerate(self._names):
-            if hash(_stem(name)) in twice:
-                other = first.setdefault(_stem(name), index)
+            if hash(stem_of(name)) in twice:
+                other = first.setdefault(stem_of(name), index)
                 if other != index:
                     raise InputError(
                         f"'{masked(self.item(other).image)}' and '{masked(self.item(index).image)}' would have the "
@@ -140,12 +140,6 @@ class Pairs:
         """Return the place of a name; ``None`` where no image has it."""
         place = bisect.bisect_left(self._pairs, name, key=lambda pair: pair[0])
         return place if place < len(self._pairs) and self._pairs[place][0] == name else None
-
-
-def _stem(name: str) -> str:
-    """Return a name without its suffix, of which results are named."""
-    folder, dot, _ = name.rpartition(".")
-    return folder if dot else name
 
 
 def _in_order(names: list[str], root_of: array[int], shard: Shard) -> tuple[list[str], array[int]]:

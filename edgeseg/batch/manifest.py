@@ -126,6 +126,13 @@ def open_manifest(
         manifest.sync()
 
 
+def other_files(place: str) -> InputError:
+    """Build the error for a folder of results, here or in a store, that has files and no manifest."""
+    return InputError(
+        f"'{place}' has files and no manifest of a run; give another place, or `overwrite=True` to write among them."
+    )
+
+
 def settings_of(path: Path) -> dict[str, str]:
     """Return the settings of a manifest.
 

@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from edgeseg._internal.files import scratch_folder
 from edgeseg._internal.text import masked
-from edgeseg.batch.manifest import MAX_LINE
+from edgeseg.batch.manifest import MAX_LINE, other_files
 from edgeseg.batch.storage import copy_stored, has_stored, read_stored, remove_stored, stored_in, write_stored
 from edgeseg.errors import InputError
 
@@ -62,10 +62,7 @@ class Mirror:
             self._assemble(name, parts)
             self._parts = parts
         elif not others and stored_in(self.url):
-            raise InputError(
-                f"'{masked(self.url)}' has files and no manifest of a run; give another place, or `overwrite=True` to "
-                "write among them."
-            )
+            raise other_files(masked(self.url))
         if "-of-" not in name and not overwrite:  # a run of all images takes the results of shards
             kept = self._whole, self._kept, self._is_cut
             for other in others:

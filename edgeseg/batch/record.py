@@ -38,6 +38,12 @@ class Item(NamedTuple):
     label: str | None = None
 
 
+def stem_of(name: str) -> str:
+    """Return a name without its suffix, of which results are named."""
+    folder, dot, _ = name.rpartition(".")
+    return folder if dot else name
+
+
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """What is known of an image that is done; a line of the manifest.

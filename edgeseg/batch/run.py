@@ -11,7 +11,7 @@ from edgeseg._internal.fields import short_repr
 from edgeseg._internal.progress import Progress
 from edgeseg.batch import ray_pipeline
 from edgeseg.batch.listing import Listing
-from edgeseg.batch.manifest import Manifest, open_manifest, records, require_settings, settings_of
+from edgeseg.batch.manifest import Manifest, open_manifest, other_files, records, require_settings, settings_of
 from edgeseg.batch.mirror import Mirror
 from edgeseg.batch.pool import Pool
 from edgeseg.batch.record import Record
@@ -65,10 +65,7 @@ class Plan:
         if others:
             require_settings(others[0], self.settings)
         elif any(not path.name.startswith(".") for path in self.folder.iterdir()):
-            raise InputError(
-                f"'{self.folder}' has files and no manifest of a run; give another place, or `overwrite=True` to write "
-                "among them."
-            )
+            raise other_files(str(self.folder))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from edgeseg._internal.limits.images import max_image_pixels
+from edgeseg._internal.limits.images import max_image_bytes, max_image_pixels
 from edgeseg._internal.text import escaped, masked
 from edgeseg.errors import BackendUnavailable, InputError, missing_extra
 from edgeseg.video.address import URL, is_file_url, local_path
@@ -31,9 +31,6 @@ WRITABLE = tuple(scheme for scheme in SCHEMES if scheme not in ("http", "https")
 
 #: A folder of this machine, or the address of one in a store.
 Place = Path | str
-
-# Bytes of a pixel in the largest encoding, and room for the metadata, as of files.
-_MOST_PER_PIXEL, _ROOM = 8, 1 << 26
 
 # Bytes of a large file that are asked for at once.
 _CHUNK = 1 << 24
@@ -98,7 +95,7 @@ def read_stored(url: str) -> bytes:
         BackendUnavailable: the package for this kind of address is not installed.
     """
     system, path = _opened(url)
-    most = _MOST_PER_PIXEL * max_image_pixels() + _ROOM
+    most = max_image_bytes()
     try:
         with system.open(path, "rb", cache_type="none") as file:
             data: bytes = file.read(most + 1)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from edgeseg._internal.fields import short_repr
 from edgeseg._internal.files import scratch_folder, write_bytes
-from edgeseg.batch.record import Item, Record, cells
+from edgeseg.batch.record import Item, Record, cells, stem_of
 from edgeseg.batch.storage import Place, is_stored, read_stored, write_stored
 from edgeseg.choices import LabelEncoding, SavedView
 from edgeseg.datasets import Classes
@@ -95,7 +95,7 @@ class Prediction:
         except _ONE_IMAGE as error:
             return failed(item, error)
         for view, data in drawings:
-            self._save(f"{_stem(item.name)}.{view}.png", data)
+            self._save(f"{stem_of(item.name)}.{view}.png", data)
         return Record(name=item.name, size_hw=_size(image_rgb), counts=tuple(segmentation.counts().values()))
 
     def _save(self, name: str, data: bytes) -> None:
@@ -185,11 +185,6 @@ def _read(place: str) -> NDArray[np.uint8]:
     if is_stored(place):
         return decode_image(place, np.frombuffer(read_stored(place), np.uint8))
     return read_image(place)
-
-
-def _stem(name: str) -> str:
-    folder, dot, _ = name.rpartition(".")
-    return folder if dot else name
 
 
 def _size(image_rgb: NDArray[np.uint8]) -> tuple[int, int]:

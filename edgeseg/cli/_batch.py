@@ -89,12 +89,14 @@ class Many:
 
 
 def _is_many(source: str) -> bool:
+    if source.startswith("@"):
+        return True
     scheme, slashes, _ = source.partition("://")
-    return source.startswith("@") or (bool(slashes) and scheme.lower() in _STORES)
+    if not slashes:
+        return False
+    from edgeseg.batch.storage import WRITABLE
 
-
-#: Addresses that are no videos: one of them alone asks for a run of many images.
-_STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "memory")
+    return scheme.lower() in WRITABLE  # HTTP addresses, which are not, may be videos
 
 
 #: The options of ``Many``.

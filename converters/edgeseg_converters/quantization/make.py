@@ -33,8 +33,6 @@ from edgeseg_converters.tflite.pooling_ties import same_indices
 # Images that pooling indices are compared on: an image has a hundred thousand windows or more.
 _NUM_INDEX_IMAGES = 2
 
-#: Called with the name of the step, the number of items done, and their total.
-
 
 @dataclass(frozen=True)
 class QuantizationImages:

@@ -47,6 +47,11 @@ def max_image_pixels() -> int:
     return int(text)
 
 
+def max_image_bytes() -> int:
+    """Return how many bytes the file of an image of that many pixels has at most."""
+    return _MOST_PER_PIXEL * max_image_pixels() + _ROOM
+
+
 def check_image_file(path: str | Path) -> None:
     """Refuse what is no regular file, whose reading may never end, and a file too large to be an accepted image.
 
@@ -57,8 +62,7 @@ def check_image_file(path: str | Path) -> None:
     about = os.stat(path)  # noqa: PTH116 - a path that is text stays text in the error
     if not (stat.S_ISREG(about.st_mode) or stat.S_ISDIR(about.st_mode)):
         raise InputError(f"'{path}' is a pipe, a socket or a device, not an image file.")
-    most = _MOST_PER_PIXEL * max_image_pixels() + _ROOM
-    if about.st_size > most:
+    if about.st_size > max_image_bytes():
         raise InputError(f"'{path}' has {about.st_size} bytes, more than any image of {max_image_pixels()} pixels.")
 
 

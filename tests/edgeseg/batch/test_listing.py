@@ -146,7 +146,7 @@ def test_an_object_store() -> None:
 @pytest.mark.usefixtures("memory")
 def test_a_file_of_a_store_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGESEG_MAX_IMAGE_PIXELS", "10")
-    monkeypatch.setattr("edgeseg.batch.storage._ROOM", -76)
+    monkeypatch.setattr("edgeseg._internal.limits.images._ROOM", -76)
     with pytest.raises(InputError, match="has more bytes than any image of 10 pixels"):
         read_stored("memory://shots/a.png")
 
