@@ -1,11 +1,13 @@
-"""Measure what a training in integers gives in int8, on variants of the packaged model.
+"""Measure what a training in integers gives in int8, on variants of the packaged model or on one's own.
 
     python benchmarks/quantization_aware.py CAMVID --work DIR --output benchmarks/results/quantization-aware-NAME.json
+    python benchmarks/quantization_aware.py CAMVID --model run/best.keras --output FILE
     python benchmarks/quantization_aware.py --table benchmarks/results/quantization-aware-NAME.json
 
 Each variant of ``int8_accuracy.py`` is exported in both formats with ``ptq="off"``, trained by ``edgeseg train
 --quantize int8 --teacher`` from the model itself, and exported again with the ranges that were learned. All is measured
-on the validation split. ``DIR`` keeps the runs: a killed measurement goes on there.
+on the validation split. ``DIR`` keeps the runs: a killed measurement goes on there, and what ``--output`` has already
+is not measured again.
 """
 
 from __future__ import annotations
@@ -77,6 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", type=Path, help="CamVid")
     parser.add_argument("--variant", action="append", choices=VARIANTS)
+    parser.add_argument("--model", action="append", help="a file of Keras in place of the variants; may be repeated")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--crop-size", type=int, nargs=2, metavar=("H", "W"), default=(192, 256))
     parser.add_argument("--num-images", type=int, default=100, help="to calibrate with")
@@ -89,13 +92,19 @@ def main() -> None:
         return
     if arguments.data is None:
         parser.error("name the folder of CamVid")
-    entries = []
+    resumed = arguments.output and arguments.output.exists()
+    entries: list[dict[str, Any]] = read_json(arguments.output)["results"] if resumed else []
+    done = {(entry["model"], entry["format"]) for entry in entries}
     arguments.crop_size = tuple(arguments.crop_size)
-    for variant in arguments.variant or VARIANTS:
-        folder = arguments.work / variant.replace(" ", "-").replace(",", "")
+    for variant in arguments.model or arguments.variant or VARIANTS:
+        if all((variant, file_format) in done for file_format in _FORMATS):
+            continue
+        folder = arguments.work / variant.replace(" ", "-").replace(",", "").replace("/", "-")
         settings: dict[str, Any] = {"epochs": arguments.epochs, "batch_size": 8, "crop_size": arguments.crop_size}
         path, minutes = trained(variant, arguments.data, folder, settings)
         for file_format in _FORMATS:
+            if (variant, file_format) in done:
+                continue
             _, before = exported(folder / "float.keras", arguments.data, arguments.num_images, file_format)
             artifact, after = exported(path, arguments.data, arguments.num_images, file_format)
             entry = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import posixpath
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
@@ -40,8 +41,7 @@ class Item(NamedTuple):
 
 def stem_of(name: str) -> str:
     """Return a name without its suffix, of which results are named."""
-    folder, dot, _ = name.rpartition(".")
-    return folder if dot else name
+    return posixpath.splitext(name)[0]
 
 
 @dataclass(frozen=True, kw_only=True)
