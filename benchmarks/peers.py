@@ -166,7 +166,8 @@ def _export(network: Any, model: Model, precision: str, kind: str, path: Path, i
             ZOO[name].default_spec(_CLASSES, size),
             [Recipe(file_format, precision)],  # type: ignore[arg-type]
             options=ExportOptions(**settings),
-            quantization=Quantization(calibration=choose(images)),
+            # The steps before int8 choose other numbers for the same ops, and take minutes.
+            quantization=Quantization(calibration=choose(images), ptq="off"),
         )
     except EdgesegError as error:
         raise Refused(str(error)) from error
