@@ -19,6 +19,7 @@ import struct
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -92,6 +93,12 @@ class ProofImage:
     class_map: NDArray[np.uint8]
     margins: NDArray[np.float32]
 
+    @cached_property
+    def pngs(self) -> Mapping[str, bytes]:
+        """The three arrays as they are in an archive, by their folders there; packing them as small takes a while."""
+        arrays = {"images": self.image_rgb, "classes": self.class_map, "margins": encode_margins(self.margins)}
+        return {part: encode_image(array, smallest=True) for part, array in arrays.items()}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Proof:
@@ -156,12 +163,11 @@ class Proof:
 
     def _pngs(self) -> list[tuple[str, bytes]]:
         """Return the entries of the images."""
-        entries = []
-        for number, one in enumerate(self.images):
-            parts = {"images": one.image_rgb, "classes": one.class_map, "margins": encode_margins(one.margins)}
-            for part, array in parts.items():
-                entries.append((f"{part}/{number:02d}.png", encode_image(array, smallest=True)))
-        return entries
+        return [
+            (f"{part}/{number:02d}.png", data)
+            for number, one in enumerate(self.images)
+            for part, data in one.pngs.items()
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -140,26 +140,37 @@ def _inlinable(graph_def: Any) -> Any:
 def _optimized(graph: Any) -> Any:
     """Return a graph after tf2onnx's optimizers, all of them again for as long as one changes something.
 
-    As ``optimizer.optimize_graph`` does. An optimizer that fails leaves the graph as it was.
+    As ``optimizer.optimize_graph`` does. An optimizer that fails leaves the graph as it was, of which one copy serves
+    all the optimizers that change nothing.
     """
     iteration, changed = 0, True
+    before = None
     while changed:
         gc.collect()  # TensorFlow's graph, and what the optimizers replaced
         changed = False
         for make in optimizer._get_optimizers().values():
             step = make()
             step.opt_iteration = iteration
+            before = before or _copied(graph)
+            nodes = _nodes(graph)
             try:
-                optimized = step._optimize(_copied(graph)) or graph
-                _update_protos(optimized)
-                optimized.delete_unused_nodes(optimized.outputs)
+                graph = step._optimize(graph) or graph
+                _update_protos(graph)
+                graph.delete_unused_nodes(graph.outputs)
             except Exception:  # noqa: BLE001 - whatever it raises: the result without it is right
                 _log.debug("tf2onnx's %s failed", type(step).__name__, exc_info=True)
+                graph, before = before, None
                 continue
-            graph, changed = optimized, changed or step.graph_been_opt
+            changed = changed or step.graph_been_opt
+            if step.graph_been_opt or _nodes(graph) != nodes:  # some say nothing of what they remove
+                before = None
         iteration += 1
     graph.topological_sort(graph.get_nodes())
     return graph
+
+
+def _nodes(graph: Any) -> list[tuple[Any, ...]]:
+    return [(node.name, node.type, *node.input) for node in graph.get_nodes()]
 
 
 def _copied(graph: Any) -> Any:
