@@ -27,6 +27,7 @@ TABLES = (
         ("tiles-x86_64-2026-12-01", "tiles-deeplab-x86_64-2026-12-01"),
         "large-images.md",
     ),
+    ("What tune chooses", "tune", ("tune-x86_64-2026-12-01",), "tune.md"),
     ("In the browser", "browser", ("browser-x86_64-2026-11-30",), "web.md"),
 )
 
