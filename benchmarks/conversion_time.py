@@ -1,7 +1,7 @@
 """Measure time and memory of a conversion to TFLite: edgeseg's whole export, and TensorFlow's ``from_keras_model``.
 
     python benchmarks/conversion_time.py hrnetv2_w18:480 --repeats 3 --output benchmarks/results/NAME.json
-    python benchmarks/conversion_time.py --before DIR hrnetv2_w18:480 psp.keras:384 --output NAME.json
+    python benchmarks/conversion_time.py --before DIR hrnetv2_w18:480 pspnet50:473 own.keras:384 --output NAME.json
 
 The second form compares the command ``edgeseg export --format tflite,onnx --precision fp32`` of this checkout with that
 of another one in DIR, on the same model file. Its time is that of the processors, of the process and its children,
@@ -139,10 +139,15 @@ def compare_checkouts(
 
 
 def save(name: str, size: tuple[int, int], path: Path) -> None:
-    """Save a model of the zoo with random weights."""
+    """Save a model of the zoo, or ``pspnet50``, with random weights."""
     from edgeseg.models import create
 
-    create(name, num_classes=21, input_size=size).save(path)
+    if name == "pspnet50":
+        from _pspnet import pspnet50
+
+        pspnet50(size).save(path)
+    else:
+        create(name, num_classes=21, input_size=size).save(path)
 
 
 def main() -> None:

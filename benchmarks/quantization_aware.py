@@ -82,6 +82,7 @@ def main() -> None:
     parser.add_argument("--model", action="append", help="a file of Keras in place of the variants; may be repeated")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--crop-size", type=int, nargs=2, metavar=("H", "W"), default=(192, 256))
+    parser.add_argument("--scale", type=float, nargs=2, metavar=("LOW", "HIGH"), help="of images, as the model had it")
     parser.add_argument("--num-images", type=int, default=100, help="to calibrate with")
     parser.add_argument("--work", type=Path, default=Path("qat_work"))
     parser.add_argument("--output", type=Path)
@@ -101,6 +102,8 @@ def main() -> None:
             continue
         folder = arguments.work / variant.replace(" ", "-").replace(",", "").replace("/", "-")
         settings: dict[str, Any] = {"epochs": arguments.epochs, "batch_size": 8, "crop_size": arguments.crop_size}
+        if arguments.scale:
+            settings["augmentation_changes"] = {"scale": tuple(arguments.scale)}
         path, minutes = trained(variant, arguments.data, folder, settings)
         for file_format in _FORMATS:
             if (variant, file_format) in done:

@@ -35,7 +35,7 @@ _SHORT: dict[str, Callable[..., keras.Model]] = {
 
 # The wider HRNets and the deeper ResNet are the same graph.
 _TWINS = ("hrnetv2_w32", "hrnetv2_w48", "deeplabv3plus_resnet101")
-_FEW = ("unet_mini", "mobilenet_unet", "segnet", "deeplabv3plus_mobilenetv2")
+_FEW = ("unet_mini", "segnet")
 
 
 @pytest.fixture(

@@ -117,6 +117,7 @@ def test_trained_weights_keep_their_classes(images: CalibrationSet) -> None:
 
 # A random network amplifies the rounding of each layer in the next ones, 1 to 2 dB a layer, so after fifty its classes
 # say little; that all of it runs on integers says more.
+@pytest.mark.slow
 def test_a_whole_model_runs_on_integers(images: CalibrationSet, tmp_path: Path) -> None:
     keras.utils.set_random_seed(0)
     model = calibrated(create("mobilenet_unet", num_classes=4, input_size=(64, 64)))

@@ -68,7 +68,7 @@ def test_the_same_to_rounding(build: Callable[[Any], Any], nodes: int) -> None:
     ("name", "count"),
     [
         pytest.param("unet_vgg16", 11, marks=pytest.mark.slow),
-        ("segnet", 5),
+        pytest.param("segnet", 5, marks=pytest.mark.slow),
         pytest.param("deeplabv3plus_xception", 0, marks=pytest.mark.slow),
     ],
 )

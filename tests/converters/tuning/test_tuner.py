@@ -257,6 +257,7 @@ def test_a_budget_ends_it_and_a_larger_one_continues_here_with_images_without_la
     assert "with the float model's class at 100.00% of the pixels" in result.sentence
 
 
+@pytest.mark.slow
 def test_a_killed_command_goes_on_where_it_was(
     tmp_path: Path,
     painter: Callable[..., keras.Model],

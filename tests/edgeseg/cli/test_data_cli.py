@@ -176,6 +176,7 @@ def test_training_stops_before_it_starts_with_a_list_of_the_bad_files(
     assert not run.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("op_by_op")
 def test_voc_with_palette_masks_is_trained_on_scored_and_exported_with(
     capsys: pytest.CaptureFixture[str], voc_dataset: Path, tmp_path: Path

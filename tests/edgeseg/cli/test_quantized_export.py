@@ -56,6 +56,7 @@ def test_both_formats_with_report(shapes_dataset: Path, tmp_path: Path, capsys: 
     assert "exists" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_gate_that_fails_exits_1_and_keeps_the_report(
     shapes_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -284,7 +284,7 @@ def test_the_proof_is_asked_on_the_page(page: Any) -> None:
     assert said.count("images have the class that Keras gives; ok, at least") == 2, said
 
 
-@pytest.mark.parametrize(("name", "calls"), [("logits", 250), ("int8", 100)])
+@pytest.mark.parametrize(("name", "calls"), [("logits", 250), pytest.param("int8", 100, marks=pytest.mark.slow)])
 def test_memory_is_given_back(
     name: str, calls: int, page: Any, artifacts: dict[str, Path], clip_images: list[bytes]
 ) -> None:

@@ -73,7 +73,10 @@ def test_the_same_to_rounding(rule: UpsampleConv, build: Callable[[Any], Any]) -
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    [("unet_mini", 2), ("mobilenet_unet", 4), pytest.param("resnet50_segnet", 3, marks=pytest.mark.slow)],
+    [
+        ("unet_mini", 2),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in (("mobilenet_unet", 4), ("resnet50_segnet", 3))),
+    ],
 )
 def test_in_the_zoo(name: str, count: int) -> None:
     model = create(name, num_classes=3, input_size=(64, 64))

@@ -46,6 +46,7 @@ def test_parameters_in_the_table_are_those_counted_by_hand(width: int) -> None:
     assert ZOO[f"hrnetv2_w{width}"].parameters == _parameters(width, 21, 4)
 
 
+@pytest.mark.slow
 def test_parameters_are_those_of_the_table_and_of_the_publication(w18: keras.Model) -> None:
     assert w18.count_params() == ZOO["hrnetv2_w18"].parameters
     assert sum(int(np.prod(weight.shape)) for weight in w18.trainable_weights) == _parameters(18, 21, 2)

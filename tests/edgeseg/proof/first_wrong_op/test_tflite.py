@@ -266,6 +266,7 @@ print(json.dumps(answer.to_dict()))
 """
 
 
+@pytest.mark.slow
 def test_prefixes_run_on_the_gpu(scores: tuple[Path, Any], tmp_path: Path) -> None:
     if not SWIFTSHADER.is_file():
         pytest.skip("no SwiftShader: Debian's package chromium-common has it")

@@ -91,7 +91,8 @@ def features(model, images):
     return [keras.ops.convert_to_numpy(output) for output in model(images, training=False)]
 
 
-@pytest.mark.parametrize("depth", [50, pytest.param(101, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("depth", [50, 101])
 def test_dilated_resnets_have_every_feature_of_keras_applications(depth):
     whole = getattr(keras.applications, f"ResNet{depth}")(include_top=False, weights=None, input_shape=(*SIZE, 3))
     theirs = keras.Model(whole.input, [whole.get_layer(f"conv{n}_block3_out").output for n in (2, 5)])
