@@ -70,10 +70,10 @@ def _summary(ratios: list[float], without_ncnn: list[float]) -> str:
     """Return the sentence under a table; ``nan`` where one owner has no right answer."""
     told = [ratio for ratio in ratios if not math.isnan(ratio)]
     others = [ratio for ratio in without_ncnn if not math.isnan(ratio)]
-    return (
-        f"Geometric mean over {len(told)} models: {_mean(told)}. "
-        f"Without ncnn, the one runtime here that edgeseg has no format for: {_mean(others)}."
-    )
+    mean = f"Geometric mean over {len(told)} models: {_mean(told)}."
+    if others == told:
+        return mean
+    return f"{mean} Without ncnn, the one runtime here that edgeseg has no format for: {_mean(others)}."
 
 
 def _mean(ratios: list[float]) -> str:
