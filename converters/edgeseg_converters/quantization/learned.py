@@ -69,7 +69,8 @@ class LearnedLimits:
         known = {name: value for name, value in self._network.values(image).items() if name in self._ranges.limits}
         low, high = dict(ranges.low), dict(ranges.high)
         plan = self._network.plan
-        nonnegative = {name for value, name in plan.names.items() if value in plan.nonnegative}
+        scheme = Scheme(self._ranges.precision, file_format)
+        ends = {name: scheme.end(plan.highest.get(value)) for value, name in plan.names.items()}
         found: set[str] = set()
         for name, tensor in next(iter(values)).items():
             same = _same(np.asarray(tensor), known)
@@ -77,8 +78,8 @@ class LearnedLimits:
                 continue
             found.add(same)
             limits = self._ranges.limits[same]
-            if Scheme(self._ranges.precision, file_format).ends_at_zero and same in nonnegative:
-                limits = 0.0, limits[1]
+            if (end := ends[same]) is not None:
+                limits = 0.0, min(limits[1], end)
             low[name], high[name] = (np.array([limit], np.float32) for limit in limits)
         self._require_all(found, known)
         return Ranges(low, high)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from edgeseg.models.learned_ranges import LearnedRanges
 from edgeseg.training.quantization.kernels import convolved, exact_sum, kernel_of, moved
 from edgeseg.training.quantization.scheme import Grid, Scheme, clipped, quantized_weights, rounded
-from edgeseg.training.quantization.steps import Plan, Slot, Step, plan_of
+from edgeseg.training.quantization.steps import HIGHEST, Plan, Slot, Step, plan_of
 
 # The logarithms of the ends of a range learn, in units of this: with the learning rate of 1e-4 that suits trained
 # weights an optimizer that normalizes its steps moves an end by 0.1 % a step.
@@ -31,9 +31,6 @@ _LARGEST_BIAS = 2.0**31
 
 # Steps of a scale between two powers of two, of ranges that are written.
 _SCALE_STEPS = 2**15
-
-# What a ReLU6 gives at most; no integer needs to mean more.
-_RELU6 = 6.0
 
 
 class FakeQuantized(keras.layers.Layer):  # type: ignore[misc]  # keras has no type information
@@ -105,16 +102,18 @@ class FakeQuantized(keras.layers.Layer):  # type: ignore[misc]  # keras has no t
 
     def _grids(self) -> dict[int, Grid]:
         """Return the integers of each value."""
-        ends, made = self.limits(), {}
+        ends = self.limits()
+        made: dict[tuple[int, float | None], Grid] = {}
+        grids: dict[int, Grid] = {}
         for value, group in self.plan.groups.items():
-            key = group, self.scheme.ends_at_zero and value in self.plan.nonnegative
-            if key not in made:
-                low = ops.zeros_like(ends[group, 0]) if key[1] else ends[group, 0]
-                made[key] = self.scheme.grid(low, ends[group, 1])
-        return {
-            value: made[group, self.scheme.ends_at_zero and value in self.plan.nonnegative]
-            for value, group in self.plan.groups.items()
-        }
+            end = self.scheme.end(self.plan.highest.get(value))
+            if (group, end) not in made:
+                low, high = ends[group, 0], ends[group, 1]
+                if end is not None:
+                    low, high = ops.zeros_like(low), ops.minimum(high, end)
+                made[group, end] = self.scheme.grid(low, high)
+            grids[value] = made[group, end]
+        return grids
 
     def _image(self, images: Any, grid: Grid, *, exact: bool) -> Any:
         """Return the numbers of normalized images, which the file makes of bytes by a 1x1 depthwise convolution."""
@@ -241,7 +240,7 @@ class FakeQuantized(keras.layers.Layer):  # type: ignore[misc]  # keras has no t
             if step.activation == "sigmoid":
                 out = [ops.sigmoid(out[0])]
             elif step.activation != "linear":
-                out = [ops.clip(out[0], 0.0, _RELU6 if step.activation == "relu6" else np.inf)]
+                out = [ops.clip(out[0], 0.0, HIGHEST[step.activation])]
             values.update(zip(step.outputs, out, strict=True))
         return {name: ops.convert_to_numpy(values[value]) for value, name in self.plan.names.items()}
 
@@ -388,13 +387,12 @@ def _learns(plan: Plan) -> NDArray[np.float32]:
 def _caps(plan: Plan) -> NDArray[np.float32]:
     """Return what each range reaches at most: 6 where all that shares it is what a ReLU6 gives."""
     made: dict[int, float] = {plan.groups[0]: np.inf}
-    limits = {"relu6": _RELU6}
     for step in plan.steps:
         if step.kind in ("move", "concat"):
             continue
         for value in step.outputs:
             group = plan.groups[value]
-            made[group] = max(made.get(group, 0.0), limits.get(step.activation, np.inf))
+            made[group] = max(made.get(group, 0.0), HIGHEST.get(step.activation, np.inf))
     caps = np.full(plan.num_groups, 3e38, np.float32)
     for group, cap in made.items():
         caps[group] = min(cap, 3e38)

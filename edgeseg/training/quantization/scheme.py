@@ -36,13 +36,19 @@ class Scheme:
         """Whether activations have no zero point."""
         return self.precision == "w8a16"
 
-    @property
-    def ends_at_zero(self) -> bool:
-        """Whether what a ReLU gives has a range that begins at zero, also where it is joined to other values.
+    def end(self, highest: float | None) -> float | None:
+        """Return where the range of a value ends that an activation gives, also where it is joined to other values.
 
-        ONNX Runtime's quantizer lets that range do what the ReLU does, and its kernel of Concat takes several scales.
+        ONNX Runtime's quantizer omits a ReLU or ReLU6 and lets the integers do what it does, and its kernel of Concat
+        takes several scales. litert-quantizer fuses the activation, and gives all that are joined one scale.
+
+        Args:
+            highest: what the activation gives at most, and none of them less than zero; see ``Plan``.
+
+        Returns:
+            ``highest``; ``None`` where the range is the one that was learned.
         """
-        return self.file_format == "onnx"
+        return highest if self.file_format == "onnx" else None
 
     def largest_weight(self, *, depthwise: bool) -> int:
         """Return the integer of the largest weight of a channel."""

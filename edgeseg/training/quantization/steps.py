@@ -8,7 +8,8 @@ litert-quantizer and the kernels ask for it; an ONNX file is given the same rang
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -30,6 +31,8 @@ MOVES = frozenset(
 )
 _FILTERS = frozenset({"Conv2D", "DepthwiseConv2D", "SeparableConv2D", "Conv2DTranspose", "Dense"})
 _MEANS = frozenset({"GlobalAveragePooling2D"})
+#: What an activation gives at most; none of these gives less than zero.
+HIGHEST: Mapping[str, float] = {"relu": math.inf, "relu6": 6.0, "sigmoid": math.inf}
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class Plan:
         names: of the values, by number; a value that is no activation, such as the places of maxima, has none.
         groups: for each value with a name the number of its range; values of one scale have the same.
         num_groups: how many ranges there are.
-        nonnegative: values that a ReLU gives, or that are such values moved.
+        highest: what a value is at most that an activation gives, or that is such a value moved; see ``HIGHEST``.
     """
 
     steps: tuple[Step, ...]
@@ -87,7 +90,7 @@ class Plan:
     names: dict[int, str]
     groups: dict[int, int]
     num_groups: int
-    nonnegative: frozenset[int]
+    highest: dict[int, float]
 
     def learned_names(self) -> dict[str, int]:
         """Return the number of the range of each value, by the value's name."""
@@ -362,18 +365,18 @@ def _grouped(steps: Sequence[Step], output: int, names: dict[int, str]) -> Plan:
             above.update(dict.fromkeys(others, first))
     roots: dict[int, int] = {}
     groups = {value: roots.setdefault(find(value), len(roots)) for value in names}
-    nonnegative: set[int] = set()
+    highest: dict[int, float] = {}
     for step in steps:
-        moved = step.kind == "move" and step.inputs[0] in nonnegative
-        if moved or step.activation in ("relu", "relu6", "sigmoid"):
-            nonnegative.update(value for value in step.outputs if value in names)
+        end = highest.get(step.inputs[0]) if step.kind == "move" else HIGHEST.get(step.activation)
+        if end is not None:
+            highest.update(dict.fromkeys((value for value in step.outputs if value in names), end))
     return Plan(
         steps=tuple(steps),
         output=output,
         names=names,
         groups=groups,
         num_groups=len(roots),
-        nonnegative=frozenset(nonnegative),
+        highest=highest,
     )
 
 

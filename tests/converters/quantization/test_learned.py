@@ -49,7 +49,7 @@ def pixels(folder: Path) -> NDArray[np.float32]:
 
 @pytest.fixture(scope="module")
 def model() -> keras.Model:
-    """What shares scales, what is folded, what kernels round, and what a ReLU gives joined to what is negative."""
+    """What shares scales, what is folded, what kernels round, and what a ReLU6 gives joined to what is wider."""
     keras.utils.set_random_seed(0)
     image = keras.Input((*SIZE, 3))
     x = layers.Conv2D(8, 3, strides=2, use_bias=False)(layers.ZeroPadding2D(1)(image))
@@ -59,7 +59,8 @@ def model() -> keras.Model:
     x = layers.Add()([x, y])
     z = layers.SeparableConv2D(12, 3, padding="same", activation="relu")(layers.MaxPooling2D(2)(x))
     z = layers.UpSampling2D(2, interpolation="bilinear")(layers.Dropout(0.1)(z))
-    x = layers.Conv2D(3, 1)(layers.Concatenate()([x, z]))
+    cut = layers.ReLU(6.0)(layers.Conv2D(4, 1, kernel_initializer=keras.initializers.RandomNormal(0, 2))(x))
+    x = layers.Conv2D(3, 1)(layers.Concatenate()([cut, x, z]))
     built = keras.Model(image, layers.UpSampling2D(2, interpolation="bilinear")(x), name="tiny")
     for layer in built.layers:
         if isinstance(layer, layers.BatchNormalization):
