@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
@@ -151,14 +152,27 @@ def _rounded_mean(numbers: Any, grid: Grid, scheme: Scheme) -> Any:
     return ops.sign(stored) * ops.floor(ops.absolute(stored) + (0.5 + _NEARLY)) - zero
 
 
-def exact_sum(given: list[Any], scales: list[Any], scale: Any, scheme: Scheme) -> Any:
+def _fused(x: Any, factor: Any, summand: Any) -> Any:
+    """Return ``x * factor + summand``, rounded once; with JAX twice, which has no float64 unless it is told to."""
+    wide = "float32" if keras.backend.backend() == "jax" else "float64"
+    return ops.cast(ops.cast(x, wide) * ops.cast(factor, wide) + ops.cast(summand, wide), "float32")
+
+
+def exact_sum(given: list[Any], sources: list[Grid], grid: Grid, scheme: Scheme) -> Any:
     """Return the sum of two activations in steps of the result, rounded as in the kernel.
 
-    XNNPACK's multiplies by integers of about 20 bits and shifts; ONNX Runtime's computes in float32.
+    XNNPACK's multiplies by integers of about 20 bits and shifts; ONNX Runtime's, on x86, computes in float32, from zero
+    points on, with fused multiplications.
     """
-    ratios = [own / scale for own in scales]
-    if scheme.file_format != "tflite" or scheme.is_symmetric:
+    ratios = [source.scale / grid.scale for source in sources]
+    if scheme.is_symmetric:
         return given[0] * ratios[0] + given[1] * ratios[1]
+    if scheme.file_format == "onnx":
+        zeros = [-source.least for source in sources]
+        total = -grid.least - _fused(zeros[0], ratios[0], ratios[1] * zeros[1])
+        for x, zero, ratio in zip(given[::-1], zeros[::-1], ratios[::-1], strict=True):
+            total = _fused(x + zero, ratio, total)
+        return ops.round(total) + grid.least
     largest = ops.maximum(ratios[0], ratios[1])
     exponent = ops.floor(ops.log2(largest))
     factor = ops.power(2.0, 20.0 - exponent)

@@ -145,7 +145,7 @@ class FakeQuantized(keras.layers.Layer):  # type: ignore[misc]  # keras has no t
         if step.kind == "filter":
             numbers = self._filtered(step, given[0], sources[0], grid, training=training)
         elif step.kind == "add" and not training:
-            numbers = exact_sum(given, [source.scale for source in sources], grid.scale, self.scheme)
+            numbers = exact_sum(given, sources, grid, self.scheme)
         elif step.kind == "add":
             numbers = sum(x * (source.scale / grid.scale) for x, source in zip(given, sources, strict=True))
         elif step.kind == "multiply":
