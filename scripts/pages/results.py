@@ -12,7 +12,17 @@ _RECORDED = ROOT / "benchmarks" / "results"
 
 #: Title, script, recorded files, and the page of docs/ that shows the table and says what it means.
 TABLES = (
-    ("Other runtimes", "peers", ("peers-x86_64-2026-11-30", "peers-x86_64-2026-12-01"), "other-runtimes.md"),
+    (
+        "Other runtimes",
+        "peers",
+        (
+            "peers-x86_64-2026-11-30",
+            "peers-x86_64-2026-12-01",
+            "peers-int8-x86_64-2026-12-01",
+            "peers-int8-deeplab-x86_64-2026-12-01",
+        ),
+        "other-runtimes.md",
+    ),
     (
         "Gain over today's converters",
         "export_latency",
