@@ -171,8 +171,8 @@ def _export(network: Any, model: Model, precision: str, kind: str, path: Path, i
             ZOO[name].default_spec(_CLASSES, size),
             [Recipe(file_format, precision)],  # type: ignore[arg-type]
             options=ExportOptions(**settings),
-            # The steps before int8 choose other numbers for the same ops, and take minutes. The whole range, as the naive
-            # quantizers take it: what is rare in a random network matters as much as the rest.
+            # The steps before int8 choose other numbers for the same ops, and take minutes. The whole range is what the
+            # naive quantizers take: what is rare in a random network matters as much as the rest.
             quantization=Quantization(calibration=choose(images), method="minmax", ptq="off"),
         )
     except EdgesegError as error:
