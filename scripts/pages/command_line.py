@@ -32,7 +32,8 @@ def _page(name: str) -> str:
 
 def _lines(command: click.Command, path: str, level: str) -> Iterator[str]:
     """Yield a command's text, its usage, and a table of options under each heading of its help."""
-    context = click.Context(command, info_name=path)
+    # The settings of `edgeseg`: a command keeps the name of its --help from the first context that asks.
+    context = click.Context(command, info_name=path, **cli.context_settings)
     yield f"{level} {path}"
     for paragraph in inspect.cleandoc(command.help or "").replace("\b\n", "").split("\n\n"):
         yield from ("", _escaped(" ".join(paragraph.split())))

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgeseg.cli import cli
 from edgeseg.cli.train import command as train_command
 from edgeseg.datasets.check import check
 from edgeseg.datasets.findings import CheckResult, Finding
@@ -43,7 +44,7 @@ def test_the_command_is_one_that_train_takes(shapes: CheckResult) -> None:
     line = advice.command("--data 'my shapes' --ignore-index 255")
     words = shlex.split(line)
     assert words[:5] == ["edgeseg", "train", advice.model, "--data", "my shapes"]
-    parsed = train_command.make_context("train", words[2:]).params
+    parsed = train_command.make_context("train", words[2:], **cli.context_settings).params
     assert parsed["model"] in ZOO
     assert parsed["input_size"] == advice.input_size == (64, 96)
     assert parsed["crop_size"] is None
