@@ -55,6 +55,11 @@ def read_json(path: Path) -> dict[str, Any]:
     return recorded
 
 
+def known_results(path: Path | None) -> list[dict[str, Any]]:
+    """Return the results that an interrupted run left in its output; none without an output."""
+    return read_json(path)["results"] if path and path.exists() else []
+
+
 def write_json(path: Path, environment: dict[str, Any], results: list[dict[str, Any]]) -> None:
     """Write a result file under a temporary name first, so that an interrupted run leaves the last complete one."""
     text = json.dumps({"format_version": 1, "environment": environment, "results": results}, indent=1)

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from _shared import environment, read_json, write_json
+from _shared import environment, known_results, read_json, write_json
 from numpy.typing import NDArray
 
 from edgeseg.choices import Format, Precision
@@ -198,7 +198,7 @@ def main() -> None:
 
     names = [(group, name) for group, some in constructs().items() for name in some if arguments.only in name]
     path = arguments.output
-    known = {row["name"]: row for row in read_json(path)["results"]} if path and path.exists() else {}
+    known = {row["name"]: row for row in known_results(path)}
     pool = None
     with tempfile.TemporaryDirectory() as folder:
         for group, name in names:

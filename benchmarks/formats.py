@@ -21,7 +21,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from _shared import environment, read_json, write_json
+from _shared import environment, known_results, read_json, write_json
 
 from edgeseg.models.zoo.table import ZOO
 
@@ -123,7 +123,7 @@ def main() -> None:
         print("\n" + json.dumps(prove(arguments.models[0], arguments.size)))
         return
     output = arguments.output
-    known: list[dict[str, Any]] = read_json(output)["results"] if output and output.exists() else []
+    known = known_results(output)
     for name in arguments.models or MODELS:
         if any(entry["model"] == name for entry in known):
             continue

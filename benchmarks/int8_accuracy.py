@@ -25,7 +25,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-from _shared import environment, read_json, write_json
+from _shared import environment, known_results, read_json, write_json
 
 from edgeseg.choices import Format
 from edgeseg.models.opening import ModelRequest, load_model
@@ -147,8 +147,7 @@ def main() -> None:
         return
     if arguments.data is None:
         parser.error("name the folder of CamVid")
-    resumed = arguments.output and arguments.output.exists()
-    entries: list[dict[str, Any]] = read_json(arguments.output)["results"] if resumed else []
+    entries = known_results(arguments.output)
     done = {(entry["model"], entry["format"], entry["ptq"]) for entry in entries}
     for name in arguments.model or arguments.variant or VARIANTS:
         variant = None

@@ -158,13 +158,11 @@ def _export(network: Any, model: Model, precision: str, kind: str, path: Path, i
     name, size = model
     target, suffix = kind.split(".")
     file_format = "openvino" if suffix == "xml" else suffix
-    settings: dict[str, Any] = (
-        {"target": target} if precision == "int8" else {"target": target, "output_kind": "logits"}
-    )
-    if target == "plain":
-        if precision == "int8":
-            raise Refused("ncnn takes integers of its own tools alone")
-        settings = {"optimize": False, "output_kind": "logits", "layout": "nchw"}
+    if target == "plain" and precision == "int8":
+        raise Refused("ncnn takes integers of its own tools alone")
+    settings: dict[str, Any] = {"optimize": False, "layout": "nchw"} if target == "plain" else {"target": target}
+    if precision != "int8":
+        settings["output_kind"] = "logits"
     try:
         (result,) = export_all(
             network,

@@ -19,7 +19,7 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from _shared import environment, read_json, write_json
+from _shared import environment, known_results, read_json, write_json
 from int8_accuracy import VARIANTS, variant_of
 
 from edgeseg.choices import Format
@@ -93,21 +93,19 @@ def main() -> None:
         return
     if arguments.data is None:
         parser.error("name the folder of CamVid")
-    resumed = arguments.output and arguments.output.exists()
-    entries: list[dict[str, Any]] = read_json(arguments.output)["results"] if resumed else []
+    entries = known_results(arguments.output)
     done = {(entry["model"], entry["format"]) for entry in entries}
     arguments.crop_size = tuple(arguments.crop_size)
     for variant in arguments.model or arguments.variant or VARIANTS:
-        if all((variant, file_format) in done for file_format in _FORMATS):
+        missing = [file_format for file_format in _FORMATS if (variant, file_format) not in done]
+        if not missing:
             continue
         folder = arguments.work / variant.replace(" ", "-").replace(",", "").replace("/", "-")
         settings: dict[str, Any] = {"epochs": arguments.epochs, "batch_size": 8, "crop_size": arguments.crop_size}
         if arguments.scale:
             settings["augmentation_changes"] = {"scale": tuple(arguments.scale)}
         path, minutes = trained(variant, arguments.data, folder, settings)
-        for file_format in _FORMATS:
-            if (variant, file_format) in done:
-                continue
+        for file_format in missing:
             _, before = exported(folder / "float.keras", arguments.data, arguments.num_images, file_format)
             artifact, after = exported(path, arguments.data, arguments.num_images, file_format)
             entry = {

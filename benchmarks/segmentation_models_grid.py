@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _shared import environment, read_json, write_json
+from _shared import environment, known_results, write_json
 
 ARCHITECTURES = ("Unet", "FPN", "Linknet", "PSPNet")
 BACKBONES = ("resnet34", "mobilenetv2", "vgg16", "efficientnetb0")
@@ -142,8 +142,7 @@ def main() -> None:
     if arguments.write or arguments.keras2:
         write_keras2(arguments.models, arguments.cache, smaller=arguments.write)
         return
-    done = arguments.output is not None and arguments.output.exists()
-    results: list[dict[str, Any]] = read_json(arguments.output)["results"] if done else []
+    results = known_results(arguments.output)
     for name in arguments.models:
         if any(result["model"] == name for result in results):
             continue

@@ -24,7 +24,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from _shared import environment, parse_model, read_json, write_json
+from _shared import environment, known_results, parse_model, read_json, write_json
 
 from edgeseg.benchmark.compare import fastest_s
 from edgeseg.benchmark.devices import open_device
@@ -133,7 +133,7 @@ def main() -> None:
     if arguments.data is None:
         parser.error("--data is needed")
     path = arguments.output
-    results = read_json(path)["results"] if path and path.exists() else []
+    results = known_results(path)
     with tempfile.TemporaryDirectory() as temporary:
         for text in arguments.models:
             name, size = parse_model(text)

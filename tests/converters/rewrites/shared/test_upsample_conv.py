@@ -75,7 +75,8 @@ def test_the_same_to_rounding(rule: UpsampleConv, build: Callable[[Any], Any]) -
     ("name", "count"),
     [
         ("unet_mini", 2),
-        *(pytest.param(*case, marks=pytest.mark.slow) for case in (("mobilenet_unet", 4), ("resnet50_segnet", 3))),
+        pytest.param("mobilenet_unet", 4, marks=pytest.mark.slow),
+        pytest.param("resnet50_segnet", 3, marks=pytest.mark.slow),
     ],
 )
 def test_in_the_zoo(name: str, count: int) -> None:
