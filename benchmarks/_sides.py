@@ -6,7 +6,7 @@ import hashlib
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ RUNTIMES = ("tflite", "onnx")
 IMAGE = "image.npy"
 _SOURCES = Path(edgeseg.__file__).parent.parent
 _CLASSES = 21
+
+#: What a naive file gives: the logits, their softmax, or the class of each pixel.
+NaiveOutput = Literal["logits", "softmax", "classes"]
 
 
 def edgeseg_sources() -> str:
@@ -102,11 +105,11 @@ def naive(model: keras.Model, file_format: str) -> bytes:
     Raises:
         Refused: the converter does not take the model.
     """
-    return {"tflite": _today_tflite, "onnx": _today_onnx}[file_format](model, softmax=False)
+    return {"tflite": _today_tflite, "onnx": _today_onnx}[file_format](model, "logits")
 
 
 def naive_int8(model: keras.Model, file_format: str, images: list[NDArray[np.float32]]) -> bytes:
-    """Quantize a model by TensorFlow's converter or by ONNX Runtime's quantizer, both with their defaults.
+    """Quantize a model with an argmax at its end by TensorFlow's converter or ONNX Runtime's, both with their defaults.
 
     Args:
         model: gives logits.
@@ -117,7 +120,7 @@ def naive_int8(model: keras.Model, file_format: str, images: list[NDArray[np.flo
         Refused: the converter does not take the model.
     """
     if file_format == "tflite":
-        return _today_tflite(model, softmax=False, images=images)
+        return _today_tflite(model, "classes", images)
     from onnxruntime.quantization import CalibrationDataReader, quant_pre_process, quantize_static
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]  # it has no types
@@ -130,21 +133,21 @@ def naive_int8(model: keras.Model, file_format: str, images: list[NDArray[np.flo
 
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder, name) for name in ("float.onnx", "prepared.onnx", "int8.onnx")]
-        paths[0].write_bytes(_today_onnx(model, softmax=False))
+        paths[0].write_bytes(_today_onnx(model, "classes"))
         quant_pre_process(str(paths[0]), str(paths[1]))
         quantize_static(str(paths[1]), str(paths[2]), Reader())
         return paths[2].read_bytes()
 
 
 def _today_tflite(
-    model: keras.Model, *, softmax: bool = True, images: list[NDArray[np.float32]] | None = None
+    model: keras.Model, output: NaiveOutput = "softmax", images: list[NDArray[np.float32]] | None = None
 ) -> bytes:
     """Convert the frozen model by TensorFlow at batch 1: faster and better fused than with a batch of None."""
     import tensorflow as tf
 
     from edgeseg_converters.keras_model.tensorflow_internals import converter_error, with_constants
 
-    frozen = with_constants(_function(model, softmax=softmax).get_concrete_function())
+    frozen = with_constants(_function(model, output).get_concrete_function())
     converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
     if images:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -156,12 +159,12 @@ def _today_tflite(
         raise Refused(needed[0].strip() if needed else str(error).splitlines()[0]) from error
 
 
-def _today_onnx(model: keras.Model, *, softmax: bool = True) -> bytes:
+def _today_onnx(model: keras.Model, output: NaiveOutput = "softmax") -> bytes:
     import tensorflow as tf
     import tf2onnx
 
     signature = [tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="image")]
-    function = _function(model, softmax=softmax)
+    function = _function(model, output)
     try:
         converted, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=17)
     except ValueError as error:
@@ -169,14 +172,17 @@ def _today_onnx(model: keras.Model, *, softmax: bool = True) -> bytes:
     return bytes(converted.SerializeToString())
 
 
-def _function(model: keras.Model, *, softmax: bool) -> Any:
-    """Return the model as a ``tf.function`` at batch 1, with its own output or with softmax scores."""
+def _function(model: keras.Model, output: NaiveOutput) -> Any:
+    """Return the model as a ``tf.function`` at batch 1 with one of the outputs."""
     import tensorflow as tf
 
     signature = [tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="image")]
-    if not softmax:
-        return tf.function(lambda image: model(image, training=False), input_signature=signature)
-    return tf.function(lambda image: tf.nn.softmax(model(image, training=False)), input_signature=signature)
+    ends = {
+        "logits": lambda logits: logits,
+        "softmax": tf.nn.softmax,
+        "classes": lambda logits: tf.argmax(logits, -1, tf.int32),
+    }
+    return tf.function(lambda image: ends[output](model(image, training=False)), input_signature=signature)
 
 
 def _paths(model: tuple[str, tuple[int, int]], targets: list[str], cache: Path) -> dict[tuple[str, str], Path]:

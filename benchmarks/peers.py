@@ -5,12 +5,12 @@
     python benchmarks/peers.py unet_mini:224 --precisions int8
     python benchmarks/peers.py --table FILE.json...       # Markdown for docs/other-runtimes.md; the last has precedence
 
-Needs the dependency group ``peers``. The *naive* files are those of TensorFlow's converter and of tf2onnx, at batch 1,
-with the model's own output: LiteRT runs the one, ONNX Runtime, OpenVINO and MNN the other, and ncnn what pnnx makes of
-the plain ONNX file in NCHW. Naive int8 is TensorFlow's own quantizer and ONNX Runtime's. The files of *edgeseg* are
+Needs the dependency group ``peers``. The *naive* files are those of TensorFlow's converter and of tf2onnx, at batch 1:
+LiteRT runs the one, ONNX Runtime, OpenVINO and MNN the other, and ncnn what pnnx makes of the plain ONNX file in NCHW.
+Naive int8 is TensorFlow's own quantizer and ONNX Runtime's. The files of *edgeseg* are
 those of ``edgeseg export``, for each format, and for LiteRT also of ``--target xnnpack``. In fp32 all give the logits,
-so that no side has an argmax that the other lacks. In int8 edgeseg's files take bytes and give a class map, the naive
-ones take float32 and give scores: their argmax, which a user computes beside the file, is not in their time.
+in int8 all give the class map, so that no side has an argmax that the other lacks. edgeseg's int8 files take the bytes
+of an image, the naive ones normalized float32: what normalizing costs a user beside the file is not in their time.
 
 Every file gets the same weights, the same image and the same threads. Beside each time are the share of pixels with the
 class that Keras gives, as a wrong answer has no speed (of SegNet, whose indices follow ties: of the pixels that Keras
