@@ -33,6 +33,11 @@ def edgeseg_sources() -> str:
     return _hash("edgeseg", "converters")
 
 
+def naive_sources() -> str:
+    """Return a hash of what makes the naive files: this file and the models."""
+    return hashlib.sha256(Path(__file__).read_bytes() + _hash("edgeseg/models").encode()).hexdigest()[:10]
+
+
 def artifacts(model: tuple[str, tuple[int, int]], targets: list[str], cache: Path) -> dict[tuple[str, str], Path]:
     """Map runtime and side (``today`` or a target) to the file in the cache; a refusal is a text file, ``.refused``."""
     cached = {}

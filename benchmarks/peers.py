@@ -40,7 +40,7 @@ import numpy as np
 from _peers import SIDES, DoesNotConvert, Side, open_peer, translate
 from _peers_table import table
 from _shared import THREADS, environment, parse_model, read_json, write_json
-from _sides import Refused, calibrated, edgeseg_sources, naive, naive_int8
+from _sides import Refused, calibrated, edgeseg_sources, naive, naive_int8, naive_sources
 from numpy.typing import NDArray
 
 from edgeseg.benchmark import worker
@@ -398,7 +398,7 @@ def _stem(model: Model) -> str:
 
 def _file(model: Model, precision: str, kind: str, cache: Path) -> Path:
     """Return where the cache has a file: in a folder of the sources and packages that make it."""
-    folder = edgeseg_sources() if not kind.startswith("naive") else "naive"
+    folder = edgeseg_sources() if not kind.startswith("naive") else f"naive-{naive_sources()}"
     folder += "-" + hashlib.sha256(json.dumps(environment(packages=_PACKAGES)["versions"]).encode()).hexdigest()[:10]
     return cache / folder / f"{_stem(model)}.{precision}.{kind}"
 
