@@ -1,4 +1,4 @@
-"""Compute what the kernels of a runtime do with whole numbers: convolutions, sums, pooling and resizing."""
+"""Compute what the kernels of a runtime do with whole numbers: convolutions, sums, pooling."""
 
 from __future__ import annotations
 
@@ -6,18 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
-from numpy.typing import NDArray
 
+from edgeseg.training.quantization.resizes import coordinates_of, resized
 from edgeseg.training.quantization.scheme import Grid, Scheme, rounded, through
 from edgeseg.training.quantization.steps import Step
 
-# Weights of a bilinear resize are products of powers of two in the usual case: a half is exact but for the backend's
-# rounding, which this covers.
+# A half of a mean is exact but for the backend's rounding, which this covers.
 _NEARLY = 1e-4
-
-_RESIZES = frozenset({"Resizing", "UpSampling2D", "UpsampleLike", "ResizeBilinear", "LegacyResize"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,44 +98,16 @@ def moved(step: Step, given: Any, numbers: Any, grid: Grid, scheme: Scheme, *, t
     kind = type(step.operation).__name__
     if kind == "AveragePooling2D":
         return through(_rounded_mean(numbers, grid, scheme), numbers)
-    if kind in _RESIZES and getattr(step.operation, "interpolation", "bilinear") != "nearest":
-        if scheme.file_format == "tflite":  # XNNPACK rounds a half up
-            return through(ops.floor(numbers + (0.5 + _NEARLY)), numbers)
-        if training or kind not in ("Resizing", "UpSampling2D"):
-            return rounded(numbers)
-        return ops.round(_float_resize(given * grid.scale, numbers.shape[1:3]) / grid.scale)
+    coordinates = coordinates_of(step.operation)
+    if coordinates is not None and training:  # exact up to a few values near a half
+        return (
+            through(ops.floor(numbers + (0.5 + _NEARLY)), numbers)
+            if scheme.file_format == "tflite"
+            else rounded(numbers)
+        )
+    if coordinates is not None:
+        return resized(given, numbers.shape[1:3], coordinates, grid, scheme)
     return numbers
-
-
-def _float_resize(values: Any, size: tuple[int, int]) -> Any:
-    """Scale bilinearly in float32, in the order of ONNX Runtime's kernel: its rounding decides where a half goes.
-
-    Args:
-        values: ``(B, h, w, C)``.
-        size: ``(H, W)`` of the result.
-    """
-    (top, bottom, up, down), (left, right, before, after) = (
-        _neighbors(own, new) for own, new in zip(values.shape[1:3], size, strict=True)
-    )
-    rows = [ops.take(values, places, axis=1) for places in (top, bottom)]
-    corners = [[ops.take(row, places, axis=2) for places in (left, right)] for row in rows]
-    weights = [[across[None, :, None] * along[:, None, None] for across in (after, before)] for along in (down, up)]
-    total = weights[0][0] * corners[0][0]
-    for y, x in ((0, 1), (1, 0), (1, 1)):
-        total = total + weights[y][x] * corners[y][x]
-    return total
-
-
-def _neighbors(own: int, new: int) -> tuple[NDArray[Any], ...]:
-    """Return the two places of each new one along an axis, and its distances from them."""
-    scale = np.float32(new / own)
-    place = (np.arange(new, dtype=np.float32) + np.float32(0.5)) / scale - np.float32(0.5)
-    place = np.clip(place, 0, own - 1).astype(np.float32)
-    first = np.minimum(place.astype(np.int32), own - 1)
-    second = np.minimum(first + 1, own - 1)
-    same = first == second
-    near, far = (np.where(same, np.float32(0.5), np.abs(place - each)) for each in (first, second))
-    return first, second, near.astype(np.float32), far.astype(np.float32)
 
 
 def _rounded_mean(numbers: Any, grid: Grid, scheme: Scheme) -> Any:
