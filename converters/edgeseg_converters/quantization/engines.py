@@ -25,6 +25,7 @@ from edgeseg_converters.onnx.quantize import quantizable
 from edgeseg_converters.onnx.quantize import quantize as quantize_onnx
 from edgeseg_converters.openvino.convert import to_openvino
 from edgeseg_converters.options import DEFAULT_METHOD, VERSION_CHECKING
+from edgeseg_converters.quantization.image_range import with_bytes
 from edgeseg_converters.quantization.learned import LearnedLimits
 from edgeseg_converters.quantization.saturation import saturated
 from edgeseg_converters.quantization.tails import cut
@@ -181,6 +182,8 @@ class LiteRTEngine:
             values = tflite_values(self.float_data, _inner(self.ranges), images, spec)
             steps = _STEPS[spec.provenance.precision]
             self._cut = saturated(cut(self.ranges, values, method), self.float_data, "tflite", steps=steps)
+            if spec.dtype == "uint8" and spec.provenance.precision == "int8":
+                self._cut = with_bytes(self._cut, self.float_data)
             if learned is not None:
                 first = tflite_values(self.float_data, _inner(self.ranges), images.first(1), spec)
                 self._cut = learned.applied(self._cut, first, images.first(1), "tflite")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from edgeseg.models.learned_ranges import LearnedRanges
 from edgeseg.training.quantization.kernels import convolved, exact_sum, kernel_of, moved
-from edgeseg.training.quantization.scheme import Grid, Scheme, clipped, quantized_weights, rounded
+from edgeseg.training.quantization.scheme import Grid, Scheme, byte_of_zero, clipped, quantized_weights, rounded
 from edgeseg.training.quantization.steps import HIGHEST, Plan, Slot, Step, plan_of
 
 # The logarithms of the ends of a range learn, in units of this: with the learning rate of 1e-4 that suits trained
@@ -309,10 +309,18 @@ def calibrate(layer: FakeQuantized, batches: Iterable[Any]) -> None:
     limits = {
         name: _least_error(np.concatenate(samples[group]), ends[group], layer.scheme) for name, group in groups.items()
     }
-    image = [(end - layer._mean) / layer._std for end in (0.0, 255.0)]
-    whole = min(0.0, float(image[0].min())), max(0.0, float(image[1].max()))
-    limits["image"] = _on_grid(*whole, layer.scheme)
+    limits["image"] = _on_grid(*_image_ends(layer), layer.scheme)
     layer.start_at(limits)
+
+
+def _image_ends(layer: FakeQuantized) -> tuple[float, float]:
+    """Return the range of normalized images: of int8, where all channels have the same, its integers are the bytes."""
+    means, zero = layer._mean, byte_of_zero(float(layer._mean[0]))
+    alike = np.all(means == means[0]) and np.all(layer._std == layer._std[0])
+    if alike and 0 <= zero <= 255 and not layer.scheme.is_symmetric:
+        means = np.full_like(means, zero)
+    lowest, highest = ((end - means) / layer._std for end in (0.0, 255.0))
+    return min(0.0, float(lowest.min())), max(0.0, float(highest.max()))
 
 
 # Values of each activation that are looked at in a batch.

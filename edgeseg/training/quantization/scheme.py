@@ -7,6 +7,7 @@ such numbers is exact up to 2^24, so that the same number is rounded as in an in
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,14 @@ from edgeseg.choices import TrainedFormat, TrainedPrecision
 
 # The least largest weight of a channel, as litert-quantizer has it; a channel of zeros has a scale too.
 _LEAST_BOUND = 1e-9
+
+
+def byte_of_zero(mean: float) -> int:
+    """Return the byte that means 0 in the integers of an image that is normalized as bytes minus ``mean``.
+
+    Of a mean of 127.5 it is the one before, as the quantizers round the bias of a convolution that normalizes.
+    """
+    return math.ceil(mean - 0.5)
 
 
 @dataclass(frozen=True)
