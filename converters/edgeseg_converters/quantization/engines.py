@@ -183,7 +183,7 @@ class LiteRTEngine:
             steps = _STEPS[spec.provenance.precision]
             self._cut = saturated(cut(self.ranges, values, method), self.float_data, "tflite", steps=steps)
             if spec.dtype == "uint8" and spec.provenance.precision == "int8":
-                self._cut = with_bytes(self._cut, self.float_data)
+                self._cut = with_bytes(self._cut, self.float_data, "tflite")
             if learned is not None:
                 first = tflite_values(self.float_data, _inner(self.ranges), images.first(1), spec)
                 self._cut = learned.applied(self._cut, first, images.first(1), "tflite")
@@ -258,6 +258,7 @@ class OnnxRuntimeEngine:
         self.ranges: Ranges | None = whole  # see ``LiteRTEngine``
         self._cut = cut(whole, onnx_values(self._float, _inner(whole), images, spec), method)
         self._cut = saturated(self._cut, self._float, "onnx", steps=_STEPS["int8"])
+        self._cut = with_bytes(self._cut, self._float, "onnx")
         if learned is not None:
             first = onnx_values(self._float, _inner(whole), images.first(1), spec)
             self._cut = learned.applied(self._cut, first, images.first(1), "onnx")

@@ -2,91 +2,114 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
+import onnx_ir as ir
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 from keras import layers
+from numpy.typing import NDArray
 
+from edgeseg.choices import Format
+from edgeseg.imaging import encode_image
 from edgeseg.runtime import open_artifact
-from edgeseg.spec import ModelSpec, default_class_names, default_palette
-from edgeseg_converters.calibration import Ranges
+from edgeseg.spec import ModelSpec, Provenance, default_class_names, default_palette
+from edgeseg_converters.calibration import CalibrationSet, Ranges, choose
 from edgeseg_converters.keras_model.freeze import freeze
+from edgeseg_converters.onnx.file import read
+from edgeseg_converters.onnx.passes.integer_input import OmitNormalization
+from edgeseg_converters.quantization import engines
+from edgeseg_converters.quantization.engines import FloatFile, float_file, open_engine
 from edgeseg_converters.quantization.image_range import with_bytes
 from edgeseg_converters.tflite import integer_io
-from edgeseg_converters.tflite.convert import finish, to_tflite
 from edgeseg_converters.tflite.graph import TfliteGraph
-from edgeseg_converters.tflite.layer_errors import layer_errors
-from edgeseg_converters.tflite.quantize import quantize
 
 SIZE = (16, 24)
-SPEC = ModelSpec(
-    name="tiny",
-    input_size=SIZE,
-    class_names=default_class_names(4),
-    palette=default_palette(4),
-    mean=(0, 0, 0),
-    std=(1, 1, 1),
-    output_kind="argmax",
-)
-IMAGES = [np.random.default_rng(k).integers(30, 200, (1, *SIZE, 3)).astype(np.float32) for k in range(2)]
+FORMATS: tuple[Format, ...] = ("tflite", "onnx")
+Triple = tuple[float, float, float]
 
 
-def normalizing(mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[bytes, Ranges]:
-    """Return a float file that normalizes bytes and has two convolutions, with ranges of images that lack both ends."""
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> CalibrationSet:
+    """Images that lack both ends of a byte."""
+    folder = tmp_path_factory.mktemp("images")
+    for seed in range(8):
+        image = np.random.default_rng(seed).integers(30, 200, (*SIZE, 3), np.uint8)
+        (folder / f"{seed}.png").write_bytes(encode_image(image))
+    return choose(folder)
+
+
+def spec_of(mean: Triple, std: Triple) -> ModelSpec:
+    return ModelSpec(
+        name="tiny",
+        input_size=SIZE,
+        class_names=default_class_names(4),
+        palette=default_palette(4),
+        mean=mean,
+        std=std,
+        dtype="uint8",
+        output_kind="argmax",
+        provenance=Provenance(precision="int8"),
+    )
+
+
+def source_of(spec: ModelSpec, file_format: Format) -> FloatFile:
     keras.utils.set_random_seed(0)
     image = keras.Input((*SIZE, 3), batch_size=1)
-    scale = layers.DepthwiseConv2D(1, name="normalize")
-    x = layers.Conv2D(8, 3, padding="same", activation="relu")(scale(image))
+    x = layers.Conv2D(8, 3, padding="same", activation="relu")(image)
     model = keras.Model(image, layers.Conv2D(4, 1)(x))
-    scale.set_weights([1 / np.reshape(std, (1, 1, 3, 1)), -np.array(mean) / std])
-    data = to_tflite(freeze(model, SPEC), SPEC, to_quantize=True)
-    seen = layer_errors(data, data, IMAGES)
-    sides = ({error.tensor: np.array([getattr(error, side)], np.float32) for error in seen} for side in ("low", "high"))
-    return data, Ranges(*sides)
+    return float_file(freeze(model, spec), spec, file_format)
 
 
-def integers(data: bytes, ranges: Ranges) -> bytes:
-    graph = TfliteGraph.read(quantize(data, "int8", ranges))
-    integer_io.put_in(graph)
-    return finish(graph, SPEC.replace(dtype="uint8"))
-
-
-def normalizes(data: bytes) -> bool:
+def convolutions(data: bytes, file_format: Format) -> int:
+    """Return how many there are: two, and a third that normalizes."""
+    if file_format == "onnx":
+        return sum(node.op_type == "Conv" for node in read(data).graph)
     graph = TfliteGraph.read(data)
-    return "DEPTHWISE_CONV_2D" in [graph.op_name(op) for op in graph.operators]
+    return sum(graph.op_name(op) in ("CONV_2D", "DEPTHWISE_CONV_2D") for op in graph.operators)
 
 
+def answers(data: bytes, file_format: Format, given: list[NDArray[np.uint8]]) -> list[NDArray[Any]]:
+    backend = open_artifact(data, file_format)
+    results = [np.array(backend.run(image)) for image in given]
+    backend.close()
+    return results
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
 @pytest.mark.parametrize(("mean", "std"), [(127.0, 128.0), (127.5, 127.5), (0.0, 255.0), (103.0, 57.0), (110.3, 1.0)])
 def test_the_bytes_are_the_integers_and_no_answer_changes(
-    mean: float, std: float, monkeypatch: pytest.MonkeyPatch
+    mean: float, std: float, file_format: Format, images: CalibrationSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data, ranges = normalizing((mean,) * 3, (std,) * 3)
-    assert normalizes(integers(data, ranges))  # the images lack both ends, and their range has finer steps
-    known = with_bytes(ranges, data)
-    short = integers(data, known)
-    assert not normalizes(short)
+    spec = spec_of((mean,) * 3, (std,) * 3)
+    source = source_of(spec, file_format)
+    short = open_engine(source, spec, file_format, images).build()
+    assert convolutions(short, file_format) == 2
     monkeypatch.setattr(integer_io, "_omit_normalization", lambda graph: None)
-    whole = integers(data, known)
-    assert normalizes(whole)
+    monkeypatch.setattr(OmitNormalization, "call", lambda self, model: ir.passes.PassResult(model, modified=False))
+    whole = open_engine(source, spec, file_format, images).build()
+    assert convolutions(whole, file_format) == 3
 
     every_byte = np.resize(np.arange(256, dtype=np.uint8), (1, *SIZE, 3))
-    answers = []
-    for file in (short, whole):
-        backend = open_artifact(file, "tflite")
-        answers.append([np.array(backend.run(image.astype(np.uint8))) for image in (*IMAGES, every_byte)])
-        backend.close()
-    assert len(np.unique(answers[0])) > 1
-    np.testing.assert_array_equal(*answers)
+    given = [every_byte, *(tensor.astype(np.uint8) for tensor in images.tensors(spec))]
+    results = [answers(data, file_format, given) for data in (short, whole)]
+    assert len(np.unique(results[0])) > 1
+    np.testing.assert_array_equal(*results)
 
 
-def test_the_image_says_what_its_bytes_mean() -> None:
-    data, ranges = normalizing((127.0,) * 3, (128.0,) * 3)
-    (image,) = Interpreter(model_content=integers(data, with_bytes(ranges, data))).get_input_details()
-    assert image["dtype"] == np.uint8
-    assert image["quantization"] == (pytest.approx(1 / 128), 127)
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_steps_that_are_not_those_of_the_bytes_keep_the_normalization(
+    file_format: Format, images: CalibrationSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "with_bytes", lambda ranges, *_: ranges)  # the images' own range has finer steps
+    spec = spec_of((127.0,) * 3, (128.0,) * 3)
+    data = open_engine(source_of(spec, file_format), spec, file_format, images).build()
+    assert convolutions(data, file_format) == 3
 
 
+@pytest.mark.parametrize("file_format", FORMATS)
 @pytest.mark.parametrize(
     ("mean", "std"),
     [
@@ -96,16 +119,24 @@ def test_the_image_says_what_its_bytes_mean() -> None:
         ((-20.0,) * 3, (128.0,) * 3),
     ],
 )
-def test_a_normalization_that_changes_the_integers_stays(mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-    data, ranges = normalizing(mean, std)
-    assert with_bytes(ranges, data) is ranges
-    assert normalizes(integers(data, ranges))
+def test_a_normalization_that_changes_the_integers_stays(
+    mean: Triple, std: Triple, file_format: Format, images: CalibrationSet
+) -> None:
+    spec = spec_of(mean, std)
+    data = open_engine(source_of(spec, file_format), spec, file_format, images).build()
+    assert convolutions(data, file_format) == 3
 
 
-def test_a_file_that_does_not_normalize_keeps_its_ranges() -> None:
-    keras.utils.set_random_seed(0)
-    image = keras.Input((*SIZE, 3), batch_size=1)
-    model = keras.Model(image, layers.Conv2D(4, 3, padding="same")(image))
-    data = to_tflite(freeze(model, SPEC), SPEC, to_quantize=True)
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_a_file_that_takes_bytes_as_they_are_keeps_its_ranges(file_format: Format) -> None:
+    source = source_of(spec_of((0.0,) * 3, (1.0,) * 3), file_format)
     ranges = Ranges({}, {})
-    assert with_bytes(ranges, data) is ranges
+    assert with_bytes(ranges, source.data, file_format) is ranges
+
+
+def test_the_image_of_a_tflite_file_says_what_its_bytes_mean(images: CalibrationSet) -> None:
+    spec = spec_of((127.0,) * 3, (128.0,) * 3)
+    data = open_engine(source_of(spec, "tflite"), spec, "tflite", images).build()
+    (image,) = Interpreter(model_content=data).get_input_details()
+    assert image["dtype"] == np.uint8
+    assert image["quantization"] == (pytest.approx(1 / 128), 127)

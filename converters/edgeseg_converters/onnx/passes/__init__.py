@@ -16,7 +16,7 @@ from onnx_ir.passes.common import (
 
 from edgeseg_converters.onnx.passes.biases import AddComputedBiases
 from edgeseg_converters.onnx.passes.float16 import ConvertToFloat16
-from edgeseg_converters.onnx.passes.integer_input import TakeBytes
+from edgeseg_converters.onnx.passes.integer_input import OmitNormalization, TakeBytes
 from edgeseg_converters.onnx.passes.naming import NameNodesByOutput, RenumberNames, ShortenNames
 from edgeseg_converters.onnx.passes.normalizations import JoinNormalizations, NormalizationsToConvolutions
 from edgeseg_converters.onnx.passes.onnxruntime_basic import RunBasicOptimizations
@@ -67,4 +67,4 @@ COMPACT = Sequential(
 )
 
 #: Tidies what the quantizer leaves: its nodes are appended, its input is float, its names are long.
-FINISH_QUANTIZED = Sequential(TopologicalSortPass(), TakeBytes(), COMPACT)
+FINISH_QUANTIZED = Sequential(TopologicalSortPass(), TakeBytes(), OmitNormalization(), COMPACT)
