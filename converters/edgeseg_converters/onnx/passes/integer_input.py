@@ -60,7 +60,8 @@ class OmitNormalization(ir.passes.InPlacePass):
             if node.op_type != "Transpose":
                 for place in (1, 2):
                     node.replace_input_with(place, quantizer.inputs[place])
-        quantizer.outputs[0].replace_all_uses_with(last.inputs[0])
+        integers = before[-1].outputs[0] if before else model.graph.inputs[0]
+        quantizer.outputs[0].replace_all_uses_with(integers)
         model.graph.remove([quantizer, convolution, last], safe=True)
         return ir.passes.PassResult(model, modified=True)
 
