@@ -126,6 +126,20 @@ def _fused(x: Any, factor: Any, summand: Any) -> Any:
     return ops.cast(ops.cast(x, wide) * ops.cast(factor, wide) + ops.cast(summand, wide), "float32")
 
 
+def product(given: list[Any], sources: list[Grid], grid: Grid, scheme: Scheme) -> Any:
+    """Return the product of two activations in steps of the result; rounding it gives what the kernel gives.
+
+    ONNX Runtime's kernel rounds with the zero point of the result added: with an odd one, halves go the other way. A
+    swish has many, as the steps of its sigmoid are 1/256.
+    """
+    ratio = sources[0].scale * sources[1].scale / grid.scale
+    exact = given[0] * given[1] * ratio
+    if scheme.file_format != "onnx" or scheme.is_symmetric:
+        return exact
+    stored = _fused(given[0] * given[1], ratio, -grid.least)
+    return through(ops.round(stored) + grid.least, exact)
+
+
 def exact_sum(given: list[Any], sources: list[Grid], grid: Grid, scheme: Scheme) -> Any:
     """Return the sum of two activations in steps of the result, rounded as in the kernel.
 

@@ -18,7 +18,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from edgeseg.models.learned_ranges import LearnedRanges
-from edgeseg.training.quantization.kernels import convolved, exact_sum, kernel_of, moved
+from edgeseg.training.quantization.kernels import convolved, exact_sum, kernel_of, moved, product
 from edgeseg.training.quantization.scheme import Grid, Scheme, byte_of_zero, clipped, quantized_weights, rounded
 from edgeseg.training.quantization.steps import HIGHEST, Plan, Slot, Step, plan_of
 
@@ -149,7 +149,7 @@ class FakeQuantized(keras.layers.Layer):  # type: ignore[misc]  # keras has no t
         elif step.kind == "add":
             numbers = sum(x * (source.scale / grid.scale) for x, source in zip(given, sources, strict=True))
         elif step.kind == "multiply":
-            numbers = given[0] * given[1] * (sources[0].scale * sources[1].scale / grid.scale)
+            numbers = product(given, sources, grid, self.scheme)
         elif step.kind == "mean":
             (mean,) = _called(step, values)
             numbers = mean * (sources[0].scale / grid.scale)
