@@ -69,12 +69,13 @@ def _in_tflite(data: bytes) -> _Normalization | None:
     readers = graph.readers(graph.inputs[0])
     if len(readers) != 1 or graph.op_name(readers[0]) != "DEPTHWISE_CONV_2D":
         return None
-    (op,) = readers
-    if tuple(graph.tensors[op.inputs[1]].shape) != (1, 1, 1, 3):
+    constants, (_, *tensors) = FloatConstants(graph), (int(tensor) for tensor in readers[0].inputs)
+    if len(tensors) != 2 or not all(tensor in constants for tensor in tensors if tensor >= 0):
         return None
-    constants = FloatConstants(graph)
-    gains, biases = (constants.value(int(tensor)).ravel() for tensor in op.inputs[1:3])
-    return _Normalization(graph.tensor_name(op.outputs[0]), gains, biases)
+    if tuple(graph.tensors[tensors[0]].shape) != (1, 1, 1, 3):
+        return None
+    gains, biases = (constants.value(tensor).ravel() if tensor >= 0 else np.zeros(3) for tensor in tensors)
+    return _Normalization(graph.tensor_name(readers[0].outputs[0]), gains, biases)
 
 
 def _in_onnx(data: bytes) -> _Normalization | None:

@@ -114,6 +114,8 @@ def _omit_normalization(graph: TfliteGraph) -> None:
     if len(readers) != 1 or graph.op_name(readers[0]) != "DEPTHWISE_CONV_2D" or image in graph.outputs:
         return
     (op,) = readers
+    if len(op.inputs) != 3 or int(op.inputs[2]) < 0:  # the quantizer gives every convolution a bias
+        return
     given, weights, bias, result = (graph.tensors[int(tensor)] for tensor in (*op.inputs[:3], op.outputs[0]))
     options = op.builtinOptions
     per_pixel = tuple(weights.shape) == (1, 1, 1, 3) and (options.strideW, options.strideH) == (1, 1)
