@@ -33,7 +33,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -44,6 +44,7 @@ from edgeseg_converters.calibration import Ranges
 from edgeseg_converters.onnx.file import read, to_proto, write
 from edgeseg_converters.onnx.memory import new_objects_collected
 from edgeseg_converters.onnx.passes import FINISH_QUANTIZED, PREPARE_TO_QUANTIZE
+from edgeseg_converters.onnx.passes.constants import array_of
 
 #: Key of the entry in ``metadata_props`` that says how a file was quantized: a ``Scheme`` as JSON.
 SCHEME_KEY = "edgeseg.quantization"
@@ -62,6 +63,9 @@ _MOVES = frozenset(
     {"AveragePool", "DepthToSpace", "Flatten", "MaxPool", "Pad", "Reshape", "Resize", "Slice", "SpaceToDepth", "Split"}
     | {"Squeeze", "Tile", "Transpose", "Unsqueeze"}
 )
+
+# The largest weight of a channel of zeros.
+_NEARLY_ZERO = 1e-9
 
 # Ops whose effect the range of the integers has as well.
 _ACTIVATIONS = frozenset({"Clip", "Relu"})
@@ -123,7 +127,7 @@ def quantize(
     if chosen:
         tensors = TensorsData(CalibrationMethod.MinMax, _tied(model.graph, ranges))
         excluded = _left_in_float(model.graph, chosen)
-        overrides = {name: [{"axis": 0, "reduce_range": False}] for name in _depthwise_weights(model.graph)}
+        overrides = _overrides(model.graph, scheme) if scheme.per_channel else {}  # before the weights move on
         quantizer = QDQQuantizer(
             to_proto(model),
             scheme.per_channel,
@@ -136,7 +140,7 @@ def quantize(
             op_types_to_quantize=sorted(_COMPUTES | _MOVES | _ACTIVATIONS),
             extra_options={
                 "ForceQuantizeNoInputCheck": True,  # _left_in_float checks that
-                "TensorQuantOverrides": overrides if scheme.reduce_range and scheme.per_channel else {},
+                "TensorQuantOverrides": overrides,
             },
         )
         quantizer.quantize_model()
@@ -195,17 +199,32 @@ def _left_in_float(graph: ir.Graph, chosen: Collection[str]) -> list[str]:
     return excluded
 
 
-def _depthwise_weights(graph: ir.Graph) -> set[str]:
-    """Return the names of the weights ``(C, 1, kh, kw)`` of convolutions of C groups."""
-    weights = [(node.inputs[1], node.attributes.get_int("group", 1)) for node in graph if node.op_type == "Conv"]
-    return {
-        _name(weight)
-        for weight, groups in weights
-        if groups > 1
-        and weight is not None
-        and weight.const_value is not None
-        and weight.const_value.shape[0] == groups
-    }
+def _overrides(graph: ir.Graph, scheme: Scheme) -> dict[str, list[dict[str, Any]]]:
+    """Return what the quantizer is told about weights, by their names.
+
+    Depthwise ones have 8 bits. A channel of zeros has the range of a small number: its scale would be 1 otherwise, and
+    the steps of its bias, all that is left of the channel, those of the input. The quantizer widens that scale until
+    the bias is an int32.
+    """
+    overrides = {}
+    for node in graph:
+        weight = node.inputs[1] if node.op_type in ("Conv", "ConvTranspose") else None
+        array = array_of(weight)
+        if weight is None or array is None:
+            continue
+        groups = node.attributes.get_int("group", 1)
+        is_depthwise = node.op_type == "Conv" and 1 < groups == array.shape[0]
+        told: dict[str, Any] = {"axis": int(node.op_type == "ConvTranspose")}
+        if is_depthwise and scheme.reduce_range:
+            told["reduce_range"] = False
+        others = tuple(axis for axis in range(array.ndim) if axis != told["axis"])
+        is_zero = np.abs(array).max(axis=others) < _NEARLY_ZERO
+        if np.any(is_zero):
+            range_ = {"rmin": np.float32(-_NEARLY_ZERO), "rmax": np.float32(_NEARLY_ZERO)}
+            overrides[_name(weight)] = [{**told, **range_} if zero else told for zero in is_zero]
+        elif "reduce_range" in told:
+            overrides[_name(weight)] = [told]
+    return overrides
 
 
 def _tied(graph: ir.Graph, ranges: Ranges) -> dict[str, TensorData]:

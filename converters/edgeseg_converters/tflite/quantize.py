@@ -14,21 +14,28 @@ quantizer cannot. It does not raise op versions, which delegates that check them
 
 from __future__ import annotations
 
+import copy
 import re
 import warnings
 from collections.abc import Collection
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeseg.choices import Precision
 from edgeseg.errors import UnsupportedModel
 from edgeseg_converters.calibration import Ranges
 from edgeseg_converters.keras_model.freeze import INPUT_NAME
-from edgeseg_converters.tflite.graph import TfliteGraph
+from edgeseg_converters.tflite.graph import FloatConstants, TfliteGraph
+from edgeseg_converters.tflite.litert_internals import schema
 from edgeseg_converters.tflite.quantizer_internals import AlgorithmName, Quantizer, TFLOperationName, no_progress_bars
 
 _STATIC = {"int8": 8, "w8a16": 16}
+
+# Where the ops that have weights have their bias, and the largest one that leaves an int32 room for the products.
+_BIASES = {"CONV_2D": 2, "DEPTHWISE_CONV_2D": 2, "FULLY_CONNECTED": 2, "TRANSPOSE_CONV": 3}
+_LARGEST_BIAS = 2.0**30
 
 # Ops that XNNPACK runs with int8 weights and float activations. It would leave a depthwise convolution to the slow
 # path, and such a convolution has few weights.
@@ -85,7 +92,60 @@ def quantize(
                 f"litert-quantizer cannot make {precision} of the model: {' '.join(str(error).split())[:200]} "
                 "Please report it; fp16 and `format='onnx'` do not need this tool."
             ) from error
-    return bytes(result.quantized_model)
+    quantized = bytes(result.quantized_model)
+    return _with_whole_biases(quantized, data) if precision == "int8" else quantized
+
+
+def _with_whole_biases(quantized: bytes, data: bytes) -> bytes:
+    """Give channels whose weights are nearly 0 a scale in which their bias is an int32.
+
+    The steps of a bias are those of the input times those of the weights. Where a channel has died in training, its
+    weights have next to none, and the tool cuts off what is all that is left of the channel.
+    """
+    graph, source = TfliteGraph.read(quantized), TfliteGraph.read(data)
+    constants = FloatConstants(source)
+    floats = {source.tensor_name(op.outputs[0]): op for op in source.operators}
+    changed = False
+    for op in graph.operators:
+        place = _BIASES.get(graph.op_name(op))
+        before = floats.get(graph.tensor_name(op.outputs[0]))
+        if place is None or before is None:
+            continue
+        if any(len(each.inputs) <= place or int(each.inputs[place]) < 0 for each in (op, before)):
+            continue  # without a bias
+        weights, bias = graph.tensors[op.inputs[1]], graph.tensors[op.inputs[place]]
+        if (weights.type, bias.type) != (schema.TensorType.INT8, schema.TensorType.INT32):
+            continue
+        whole = constants.value(int(before.inputs[place])).astype(np.float64)
+        scales, steps = (np.asarray(tensor.quantization.scale, np.float64) for tensor in (weights, bias))
+        cut = np.abs(whole) > _LARGEST_BIAS * steps
+        if scales.size != whole.size or not np.any(cut):
+            continue
+        wider = np.where(cut, np.abs(whole) / (_LARGEST_BIAS * steps), 1.0)
+        axis = [1] * len(weights.shape)
+        axis[weights.quantization.quantizedDimension] = -1
+        integers = _array(graph, weights, np.int8) / wider.reshape(axis)
+        _put(graph, weights, np.rint(integers).astype(np.int8), scales * wider)
+        # What is not cut off stays as the tool rounded it.
+        numbers = np.where(cut, np.rint(whole / (steps * wider)), _array(graph, bias, np.int32))
+        _put(graph, bias, numbers.astype(np.int32), steps * wider)
+        changed = True
+    return graph.write() if changed else quantized
+
+
+def _array(graph: TfliteGraph, tensor: schema.TensorT, dtype: type[Any]) -> NDArray[Any]:
+    data: NDArray[Any] = np.asarray(graph.model.buffers[tensor.buffer].data, np.uint8)
+    return data.view(dtype).reshape(tensor.shape)
+
+
+def _put(graph: TfliteGraph, tensor: schema.TensorT, integers: NDArray[Any], scales: NDArray[np.float64]) -> None:
+    """Replace a constant, in a buffer of its own: others may have the same one."""
+    buffer = schema.BufferT()
+    buffer.data = integers.reshape(-1).view(np.uint8)
+    graph.model.buffers.append(buffer)
+    tensor.buffer = len(graph.model.buffers) - 1
+    tensor.quantization = copy.copy(tensor.quantization)
+    tensor.quantization.scale = scales.astype(np.float32)
 
 
 def _loops(data: bytes) -> list[str]:

@@ -26,9 +26,6 @@ from edgeseg.training.quantization.steps import HIGHEST, Plan, Slot, Step, plan_
 # weights an optimizer that normalizes its steps moves an end by 0.1 % a step.
 _RATE = 10.0
 
-# Of a channel whose weights are all zero the scale is so small that a bias may have no int32.
-_LARGEST_BIAS = 2.0**31
-
 # Steps of a scale between two powers of two, of ranges that are written.
 _SCALE_STEPS = 2**15
 
@@ -170,11 +167,7 @@ class FakeQuantized(keras.layers.Layer):  # type: ignore[misc]  # keras has no t
             steps = source.scale * ops.reshape(scale, (-1,))
             sums = convolved(step, x, numbers)
             if bias is not None:
-                biases = ops.round(bias / steps)
-                if self.scheme.file_format == "tflite" and not self.scheme.is_symmetric:
-                    # litert-quantizer cuts what does not fit into an integer; ONNX Runtime's widens the scale.
-                    biases = ops.clip(biases, -_LARGEST_BIAS, _LARGEST_BIAS)
-                sums = sums + biases
+                sums = sums + ops.round(bias / steps)  # of a channel of zeros more than an int32; the files widen its steps
             return sums * (steps / grid.scale)
         numbers, scale = quantized_weights(kernel.weights, kernel.axes, largest)
         sums, steps = convolved(step, x, numbers), source.scale * ops.reshape(scale, (-1,))
