@@ -134,8 +134,9 @@ def _with_whole_biases(quantized: bytes, data: bytes) -> bytes:
 
 
 def _array(graph: TfliteGraph, tensor: schema.TensorT, dtype: type[Any]) -> NDArray[Any]:
-    data: NDArray[Any] = np.asarray(graph.model.buffers[tensor.buffer].data, np.uint8)
-    return data.view(dtype).reshape(tensor.shape)
+    data = np.asarray(graph.model.buffers[tensor.buffer].data, np.uint8)
+    values: NDArray[Any] = data.view(dtype).reshape(tensor.shape)
+    return values
 
 
 def _put(graph: TfliteGraph, tensor: schema.TensorT, integers: NDArray[Any], scales: NDArray[np.float64]) -> None:
