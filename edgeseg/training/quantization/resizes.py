@@ -102,7 +102,7 @@ def _taps_int8(own: int, new: int, coordinates: Coordinates) -> _Taps:
 
 
 def _taps_int16(own: int, new: int, coordinates: Coordinates) -> _Taps:
-    """Return what LiteRT's own kernel multiplies by: positions are integers of 10 bits behind the point."""
+    """Return what LiteRT's own kernel multiplies by: positions are integers of 10 bits after the point."""
     less = int(coordinates == "corners" and new > 1)
     scale = (_ONE_INT16 * (own - less) + (new - less) // 2) // (new - less)
     at = np.arange(new) * scale
