@@ -16,10 +16,9 @@ TABLES = (
         "Other runtimes",
         "peers",
         (
-            "peers-x86_64-2026-11-30",
             "peers-x86_64-2026-12-01",
+            "peers-five-x86_64-2026-12-01",
             "peers-int8-x86_64-2026-12-01",
-            "peers-int8-deeplab-x86_64-2026-12-01",
         ),
         "other-runtimes.md",
     ),
