@@ -167,7 +167,8 @@ class FakeQuantized(keras.layers.Layer):  # type: ignore[misc]  # keras has no t
             steps = source.scale * ops.reshape(scale, (-1,))
             sums = convolved(step, x, numbers)
             if bias is not None:
-                sums = sums + ops.round(bias / steps)  # of a channel of zeros more than an int32; the files widen its steps
+                # Of a channel of zeros more than an int32 has; the files widen its steps.
+                sums = sums + ops.round(bias / steps)
             return sums * (steps / grid.scale)
         numbers, scale = quantized_weights(kernel.weights, kernel.axes, largest)
         sums, steps = convolved(step, x, numbers), source.scale * ops.reshape(scale, (-1,))
