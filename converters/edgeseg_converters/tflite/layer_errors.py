@@ -76,8 +76,8 @@ def layer_errors(
     """
     threads = default_threads() if num_threads is None else num_threads
     old, new = _Model(before, threads), _Model(after, threads)
-    made_by = _ops(before)
-    shared = [name for name in made_by if old.holds_values(name) and new.holds_values(name)]
+    made_by, kept = _ops(before), _ops(after)  # a file may have tensors that nobody makes any more
+    shared = [name for name in made_by if name in kept and old.holds_values(name) and new.holds_values(name)]
     sums = {name: _Sums(scale=new.scale(name)) for name in shared if old.shape(name) == new.shape(name)}
     if not sums:
         raise InputError("the two files have no tensor in common; give the file that the other was quantized from.")
