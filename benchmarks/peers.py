@@ -7,10 +7,10 @@
 
 Needs the dependency group ``peers``. The *naive* files are those of TensorFlow's converter and of tf2onnx, at batch 1:
 LiteRT runs the one, ONNX Runtime, OpenVINO and MNN the other, and ncnn what pnnx makes of the plain ONNX file in NCHW.
-Naive int8 is TensorFlow's own quantizer and ONNX Runtime's. The files of *edgeseg* are
-those of ``edgeseg export``, for each format, and for LiteRT also of ``--target xnnpack``. In fp32 all give the logits,
-in int8 all give the class map, so that no side has an argmax that the other lacks. edgeseg's int8 files take the bytes
-of an image, the naive ones normalized float32: what normalizing costs a user beside the file is not in their time.
+Naive int8 is TensorFlow's own quantizer and ONNX Runtime's. The files of *edgeseg* are those of ``edgeseg export``, for
+each format, and for LiteRT also of ``--target xnnpack``. In fp32 all give the logits, in int8 all give the class map,
+so that no side has an argmax that the other lacks. edgeseg's int8 files take the bytes of an image, the naive ones
+normalized float32: what normalizing costs a user beside the file is not in their time.
 
 Every file gets the same weights, the same image and the same threads. Beside each time are the share of pixels with the
 class that Keras gives, as a wrong answer has no speed (of SegNet, whose indices follow ties: of the pixels that Keras

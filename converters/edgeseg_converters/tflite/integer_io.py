@@ -128,7 +128,7 @@ def _omit_normalization(graph: TfliteGraph) -> None:
     sums = (bytes_ - _zero_point(given)) * factors.view(np.int8).astype(np.int64) + biases.view(np.int32)
     step = np.float64(given.quantization.scale[0]) * np.asarray(weights.quantization.scale, np.float64)
     normalized = np.round(sums * (step / result.quantization.scale[0])) + _zero_point(result)
-    if not np.array_equal(np.clip(normalized, -128, 127), np.broadcast_to(bytes_, normalized.shape)):
+    if not np.all(np.clip(normalized, -128, 127) == bytes_):
         return
     given.quantization = result.quantization
     graph.replace(op.outputs[0], image)

@@ -66,7 +66,8 @@ def quantize(
     Raises:
         UnsupportedModel: the model has a loop, whose ranges nobody measures, or the tool fails.
     """
-    if precision in _STATIC and (loops := _loops(data)):
+    source = TfliteGraph.read(data)
+    if precision in _STATIC and (loops := _loops(source)):
         raise UnsupportedModel(
             f"{precision} has no loops, the model has {', '.join(loops)}. Give unroll=True to recurrent layers, "
             "or ask for fp16 or dynamic."
@@ -82,7 +83,7 @@ def quantize(
         tool.update_quantization_recipe(
             _scope(name), TFLOperationName.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE
         )
-    calibration = None if ranges is None else _statistics(ranges, data)
+    calibration = None if ranges is None else _statistics(ranges, source)
     with no_progress_bars(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # channels whose weights are all zero, and interpreters that keep all tensors
         try:
@@ -93,17 +94,16 @@ def quantize(
                 "Please report it; fp16 and `format='onnx'` do not need this tool."
             ) from error
     quantized = bytes(result.quantized_model)
-    return _with_whole_biases(quantized, data) if precision == "int8" else quantized
+    return _with_whole_biases(quantized, source) if precision == "int8" else quantized
 
 
-def _with_whole_biases(quantized: bytes, data: bytes) -> bytes:
+def _with_whole_biases(quantized: bytes, source: TfliteGraph) -> bytes:
     """Give channels whose weights are nearly 0 a scale in which their bias is an int32.
 
     The steps of a bias are those of the input times those of the weights. Where a channel has died in training, its
     weights have next to none, and the tool cuts off what is all that is left of the channel.
     """
-    graph, source = TfliteGraph.read(quantized), TfliteGraph.read(data)
-    constants = FloatConstants(source)
+    graph, constants = TfliteGraph.read(quantized), FloatConstants(source)
     floats = {source.tensor_name(op.outputs[0]): op for op in source.operators}
     changed = False
     for op in graph.operators:
@@ -149,9 +149,8 @@ def _put(graph: TfliteGraph, tensor: schema.TensorT, integers: NDArray[Any], sca
     tensor.quantization.scale = scales.astype(np.float32)
 
 
-def _loops(data: bytes) -> list[str]:
+def _loops(graph: TfliteGraph) -> list[str]:
     """Return the ops of a file that run another of its graphs, with their kind."""
-    graph = TfliteGraph.read(data)
     named = [(graph.tensor_name(op.outputs[0]), graph.op_name(op)) for op in graph.operators]
     return [f"'{name}' ({kind})" for name, kind in named if kind in ("WHILE", "IF")]
 
@@ -161,13 +160,13 @@ def _scope(name: str) -> str:
     return f"(^|;){re.escape(name)};"
 
 
-def _statistics(ranges: Ranges, data: bytes) -> dict[str, dict[str, Any]]:
+def _statistics(ranges: Ranges, source: TfliteGraph) -> dict[str, dict[str, Any]]:
     """Return the ranges in the tool's form; the image's range is known, so that its bytes are taken as they are.
 
     Every number has the rank of its tensor: the tool computes with it on constants that are joined to that tensor.
     """
     limits = {name: ranges.limits(name) for name in ranges.low} | {INPUT_NAME: (0.0, 255.0)}
-    ranks = {tensor.name.decode(): np.size(tensor.shape) for tensor in TfliteGraph.read(data).tensors}
+    ranks = {tensor.name.decode(): np.size(tensor.shape) for tensor in source.tensors}
 
     def shaped(name: str, value: float) -> Any:
         return np.full((1,) * ranks[name], value, np.float32)

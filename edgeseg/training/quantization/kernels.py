@@ -99,15 +99,13 @@ def moved(step: Step, given: Any, numbers: Any, grid: Grid, scheme: Scheme, *, t
     if kind == "AveragePooling2D":
         return through(_rounded_mean(numbers, grid, scheme), numbers)
     coordinates = coordinates_of(step.operation)
-    if coordinates is not None and training:  # exact up to a few values near a half
-        return (
-            through(ops.floor(numbers + (0.5 + _NEARLY)), numbers)
-            if scheme.file_format == "tflite"
-            else rounded(numbers)
-        )
-    if coordinates is not None:
+    if coordinates is None:
+        return numbers
+    if not training:
         return resized(given, numbers.shape[1:3], coordinates, grid, scheme)
-    return numbers
+    if scheme.file_format == "tflite":  # exact up to a few values near a half
+        return through(ops.floor(numbers + (0.5 + _NEARLY)), numbers)
+    return rounded(numbers)
 
 
 def _rounded_mean(numbers: Any, grid: Grid, scheme: Scheme) -> Any:
